@@ -1,0 +1,1 @@
+"""Opsportal: act on, understand and correct machine-learning systems in production."""

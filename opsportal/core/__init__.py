@@ -1,0 +1,1 @@
+"""Errors, clock, HTTP plumbing and template tags; no domain words."""

@@ -1,0 +1,1 @@
+"""Demo people and real demo data, and the supervisor that runs everything on one machine."""

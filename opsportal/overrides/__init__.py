@@ -1,0 +1,1 @@
+"""What people want the rankers to do differently: intent, sign-off, effect."""

@@ -1,0 +1,1 @@
+"""Products seen and how often they were shown."""

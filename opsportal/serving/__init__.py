@@ -1,0 +1,1 @@
+"""Desired state to the serving store, and decisions back from it."""
