@@ -1,0 +1,135 @@
+"""Write the audit trail and allocate revisions; both only inside the caller's transaction."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from opsportal.core import clock
+from opsportal.events.models import ChainHead, Change, Event, Head, Revision
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+SYSTEM = "system"
+GENESIS = "0" * 64
+TOUCH_BATCH = 2_000
+
+
+def record(
+    *,
+    actor: "AbstractBaseUser | None",
+    verb: str,
+    subject_type: str,
+    subject_id: object,
+    summary: str,
+    reason: str = "",
+    before: Any = None,
+    after: Any = None,
+) -> Event:
+    """Append one event to the chain; `actor` None means the system itself.
+
+    Call it last in the transaction: it locks the chain's head, which every other writer needs.
+    `before` and `after` are plain JSON. Never pass a raw customer ID. Raises RuntimeError outside
+    a transaction.
+    """
+    _require_transaction()
+    head = ChainHead.objects.select_for_update().get_or_create(pk=1)[0]
+    event = Event(
+        sequence=head.sequence + 1,
+        at=clock.now(),
+        actor_id=actor.pk if actor else None,
+        actor_name=actor.get_username() if actor else SYSTEM,
+        verb=verb,
+        subject_type=subject_type,
+        subject_id=str(subject_id),
+        summary=summary[:300],
+        reason=reason,
+        before=before,
+        after=after,
+        previous_hash=head.hash,
+    )
+    event.hash = chain_hash(event)
+    event.save(force_insert=True)
+    ChainHead.objects.filter(pk=1).update(sequence=event.sequence, hash=event.hash)
+    return event
+
+
+def chain_hash(event: Event) -> str:
+    """SHA-256 (64 hex digits) over the event's content and the previous event's hash, as canonical JSON."""
+    content = [
+        event.sequence,
+        event.at.isoformat(),
+        event.actor_id,
+        event.actor_name,
+        event.verb,
+        event.subject_type,
+        event.subject_id,
+        event.summary,
+        event.reason,
+        event.before,
+        event.after,
+        event.previous_hash,
+    ]
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def lock_head() -> Head:
+    """Lock the row that hands out revisions until the transaction ends, and return it.
+
+    Take it before checking what a revision depends on: who holds it is the only writer of desired
+    state. Lock order: submission, head, chain. Raises RuntimeError outside a transaction.
+    """
+    _require_transaction()
+    return Head.objects.select_for_update().get_or_create(pk=1)[0]
+
+
+def allocate_revision(*, kind: Change.Kind, keys: Iterable[str]) -> Revision:
+    """Allocate the next revision and mark `keys` (distinct) as changed by it.
+
+    The revision row with `live_at` null is also the outbox message of the projection. Locks the
+    head; one upsert per 2,000 keys. Raises RuntimeError outside a transaction.
+    """
+    head = lock_head()
+    revision = Revision.objects.create(number=head.revision + 1, at=clock.now(), keys=0)
+    iterator, total = iter(keys), 0
+    while batch := list(islice(iterator, TOUCH_BATCH)):
+        total += len(batch)
+        Change.objects.bulk_create(
+            [Change(kind=kind, key=key, revision=revision.number) for key in batch],
+            update_conflicts=True,
+            unique_fields=["kind", "key"],
+            update_fields=["revision"],
+        )
+    revision.keys = total
+    revision.save(update_fields=["keys"])
+    Head.objects.filter(pk=1).update(revision=revision.number)
+    return revision
+
+
+def raise_epoch(*, actor: "AbstractBaseUser | None", reason: str) -> Head:
+    """Start a new epoch, so that this database wins over whatever newer state the store holds."""
+    with transaction.atomic():
+        head = lock_head()
+        head.epoch += 1
+        head.save(update_fields=["epoch"])
+        record(
+            actor=actor,
+            verb="serving.epoch_raised",
+            subject_type="store",
+            subject_id="store",
+            summary=f"Started epoch {head.epoch}",
+            reason=reason,
+            before={"epoch": head.epoch - 1},
+            after={"epoch": head.epoch},
+        )
+    return head
+
+
+def _require_transaction() -> None:
+    if not transaction.get_connection().in_atomic_block:
+        raise RuntimeError("Events and revisions are written inside the transaction of what they describe.")
