@@ -1,0 +1,21 @@
+"""The only door through which customer IDs enter: what is stored is a keyed pseudonym, never the ID."""
+
+import hashlib
+import hmac
+import unicodedata
+
+from django.conf import settings
+
+KEY_VERSION = 1
+KEY_LENGTH = 32
+
+
+def customer_key(customer_id: str) -> str:
+    """The customer's pseudonym: the first 128 bits of HMAC-SHA256 under CUSTOMER_KEY, 32 hex digits.
+
+    The ID is trimmed and brought to Unicode NFC first; upper and lower case stay different. It is
+    still personal data (EDPB Guidelines 01/2025): keep it out of logs and addresses.
+    """
+    text = unicodedata.normalize("NFC", customer_id.strip())
+    digest = hmac.new(settings.CUSTOMER_KEY.encode(), b"customer\0" + text.encode(), hashlib.sha256)
+    return digest.hexdigest()[:KEY_LENGTH]
