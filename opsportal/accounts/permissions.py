@@ -1,0 +1,43 @@
+"""Who may do what: two tables, read by screens, services and the API alike."""
+
+from django.db.models import TextChoices
+
+
+class Role(TextChoices):
+    """What a person does here. A person may have several roles, or none and then sees nothing."""
+
+    VIEWER = "viewer", "viewer"
+    AGENT = "agent", "agent"
+    ACCOUNT_MANAGER = "account_manager", "account manager"
+    PRIVACY_OFFICER = "privacy_officer", "privacy officer"
+    AUDITOR = "auditor", "auditor"
+    AUDIT_LEAD = "audit_lead", "audit lead"
+    APPROVER = "approver", "approver"
+    DATA_SCIENTIST = "data_scientist", "data scientist"
+    ADMINISTRATOR = "administrator", "administrator"
+
+
+EVERYBODY = frozenset(Role)
+
+# Capability of a person → the roles that have it.
+CAPABILITIES: dict[str, frozenset[Role]] = {
+    "overrides.view": EVERYBODY,
+    "blocks.write": frozenset({Role.AGENT, Role.ADMINISTRATOR}),
+    "boosts.write": frozenset({Role.ACCOUNT_MANAGER, Role.ADMINISTRATOR}),
+    "optouts.view": frozenset({Role.AGENT, Role.PRIVACY_OFFICER, Role.APPROVER, Role.ADMINISTRATOR}),
+    "optouts.write": frozenset({Role.AGENT, Role.PRIVACY_OFFICER, Role.ADMINISTRATOR}),
+    "optouts.withdraw": frozenset({Role.PRIVACY_OFFICER, Role.ADMINISTRATOR}),
+    "overrides.approve": frozenset({Role.APPROVER}),
+    "serving.view": EVERYBODY,
+    "serving.operate": frozenset({Role.ADMINISTRATOR}),
+    "activity.view": EVERYBODY,
+    "accounts.manage": frozenset({Role.ADMINISTRATOR}),
+    "keys.manage": frozenset({Role.ADMINISTRATOR}),
+}
+
+# Scope of a key → what it lets a machine do. A key does only what its scopes say, whatever its owner may do.
+SCOPES: dict[str, str] = {
+    "serving:read": "Ask for decisions, read the snapshot and its changes, send receipts",
+    "overrides:read": "Read blocks, boosts, opt-outs and submissions",
+    "overrides:write": "Submit and withdraw blocks, boosts and opt-outs",
+}

@@ -1,0 +1,46 @@
+"""Base classes of the REST API: strict input, one error shape, scopes declared on the view."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.generics import GenericAPIView
+
+from opsportal.core.parsers import StrictJSONParser, parse_json
+
+__all__ = ["PortalAPIView", "StrictJSONParser", "StrictSerializer", "parse_json"]
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A serializer that refuses fields it does not know, so that a typing error is never ignored."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The cleaned input; unknown fields are reported together with everything else that is wrong."""
+        unknown: dict[str, list[ErrorDetail]] = {}
+        if isinstance(data, Mapping):
+            unknown = {
+                str(name): [ErrorDetail("There is no such field here.", code="unknown_field")]
+                for name in data
+                if name not in self.fields or self.fields[name].read_only
+            }
+        try:
+            value = super().to_internal_value(data)
+        except ValidationError as exc:
+            if unknown and isinstance(exc.detail, dict):
+                raise ValidationError({**exc.detail, **unknown}) from None
+            raise
+        if unknown:
+            raise ValidationError(unknown)
+        return value
+
+
+class PortalAPIView(GenericAPIView[Any]):
+    """A view of the API. A key needs `required_scope`, a signed-in person `required_capability`.
+
+    Each is one name for all methods or a dict from method to name. A view that declares neither is
+    refused to everybody.
+    """
+
+    required_scope: str | Mapping[str, str] | None = None
+    required_capability: str | Mapping[str, str] | None = None

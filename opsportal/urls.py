@@ -1,0 +1,20 @@
+"""Every address of the portal; each app brings its own."""
+
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView
+
+from opsportal.core import views
+
+handler400 = "opsportal.core.views.bad_request"
+handler403 = "opsportal.core.views.permission_denied"
+handler404 = "opsportal.core.views.not_found"
+handler500 = "opsportal.core.views.server_error"
+
+urlpatterns = [
+    path("account/", include("opsportal.accounts.urls")),
+    path("admin/", admin.site.urls),
+    path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+]
