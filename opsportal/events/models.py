@@ -135,9 +135,7 @@ class OutboxMessage(models.Model):
         ]
         indexes: ClassVar = [
             # What is due, oldest first.
-            models.Index(
-                fields=["due_at"], condition=Q(delivered_at=None, dead_at=None), name="outbox_due"
-            ),
+            models.Index(fields=["due_at"], condition=Q(delivered_at=None, dead_at=None), name="outbox_due"),
         ]
 
     def __str__(self) -> str:

@@ -36,6 +36,8 @@ class Action(models.TextChoices):
     ADD = "add", "Add"
     EXTEND = "extend", "Extend"
     WITHDRAW = "withdraw", "Withdraw"
+    # Put back what `undoes` changed.
+    RESTORE = "restore", "Undo"
 
 
 class State(models.TextChoices):
@@ -121,7 +123,9 @@ class Submission(models.Model):
     reason_code = models.CharField(max_length=20, choices=ReasonCode)
     reason = models.TextField()
     ticket = models.CharField(max_length=100, blank=True)
-    undoes = models.OneToOneField("self", null=True, blank=True, on_delete=models.PROTECT, related_name="undone_by")
+    undoes = models.OneToOneField(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="undone_by"
+    )
     # Rises with every edit; an approval names the version that was looked at.
     version = models.PositiveIntegerField(default=1)
     needs_approval = models.BooleanField(default=False)
@@ -245,7 +249,7 @@ class Approval(models.Model):
 
 
 class Override(models.Model):
-    """What a block, a boost and an opt-out share: they exist once applied, and stay as history when closed."""
+    """What blocks, boosts and opt-outs share: they exist once applied, and stay as history when closed."""
 
     submission = models.ForeignKey(Submission, on_delete=models.PROTECT, related_name="+")
     revision = models.PositiveBigIntegerField()

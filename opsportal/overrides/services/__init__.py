@@ -1,0 +1,36 @@
+"""Verbs that change overrides. Each is one transaction with its event; who holds the head's lock decides."""
+
+from opsportal.overrides.services.applying import apply_approved, retry, tidy
+from opsportal.overrides.services.deciding import approve, reject, submit
+from opsportal.overrides.services.drafting import (
+    cancel,
+    check_file,
+    draft_changes,
+    draft_targets,
+    draft_undo,
+    drop_items,
+    edit,
+    receive_file,
+)
+from opsportal.overrides.services.intent import Intent
+from opsportal.overrides.services.requesting import request_changes, request_targets
+
+__all__ = [
+    "Intent",
+    "apply_approved",
+    "approve",
+    "cancel",
+    "check_file",
+    "draft_changes",
+    "draft_targets",
+    "draft_undo",
+    "drop_items",
+    "edit",
+    "receive_file",
+    "reject",
+    "request_changes",
+    "request_targets",
+    "retry",
+    "submit",
+    "tidy",
+]

@@ -1,0 +1,407 @@
+"""Turn intent into effect: override rows, one revision, one event, in one transaction."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db import IntegrityError, models, transaction
+
+from opsportal.accounts.models import User
+from opsportal.core import clock
+from opsportal.core.errors import Conflict, Forbidden, PortalError
+from opsportal.events import outbox
+from opsportal.events import services as events
+from opsportal.events.models import Change
+from opsportal.overrides.models import (
+    EVERYWHERE,
+    Action,
+    Block,
+    Boost,
+    Kind,
+    OptOut,
+    Purpose,
+    State,
+    Submission,
+    Triage,
+)
+from opsportal.overrides.selectors.triage import (
+    EFFECTIVE,
+    MODELS,
+    effective_items,
+    triage_overrides,
+    triage_targets,
+)
+from opsportal.overrides.services.drafting import lock_submission, store_findings
+from opsportal.overrides.services.intent import Intent, check_intent
+from opsportal.predictions.selectors import batches
+
+log = structlog.get_logger(__name__)
+
+APPLY_TASK = "overrides.apply_approved"
+PROJECT_TASK = "serving.project"
+ROW_BATCH = 2_000
+# CCPA regulations § 7026(f): as soon as feasible, at most 15 business days. Public holidays count
+# as business days here, which only makes the date earlier.
+OPT_OUT_BUSINESS_DAYS = 15
+# A rule whose end has passed stays in the store for a day, then it is tidied away.
+TIDY_AFTER = timedelta(days=1)
+SAMPLE = 20
+
+
+def apply_locked(submission: Submission) -> None:
+    """Give a submission effect; the caller holds its row's lock and has checked that it may.
+
+    Locks the head first, finds out anew what each item does (others may have been faster), writes
+    the override rows and allocates one revision for all keys touched; none when nothing changes.
+    Raises Conflict when its window has passed or the schema refuses.
+    """
+    _check_still_possible(submission)
+    number = events.lock_head().revision + 1
+    try:
+        keys = list(dict.fromkeys(_EFFECTS[submission.action](submission, number)))
+    except IntegrityError as error:
+        raise Conflict(
+            "Another change of the same override came first. Look at the submission again.", code="race"
+        ) from error
+    kind = Change.Kind.CUSTOMER if submission.kind == Kind.OPT_OUT else Change.Kind.PRODUCT
+    submission.revision = events.allocate_revision(kind=kind, keys=keys) if keys else None
+    submission.state = State.APPLIED
+    submission.applied_at = clock.now()
+    submission.error = ""
+    submission.save()
+    events.record(
+        actor=submission.author,
+        verb="submission.applied",
+        subject_type="submission",
+        subject_id=submission.pk,
+        summary=_sentence(submission, len(keys)),
+        reason=submission.reason,
+        after=_evidence(submission, keys),
+    )
+    if keys:
+        outbox.nudge(PROJECT_TASK)
+
+
+def apply_approved(submission_id: int) -> None:
+    """Give effect to a large submission in a worker. Repeats are harmless: the state is checked under lock.
+
+    A refusal leaves it failed, with the sentence, its approval kept and a retry at hand.
+    """
+    try:
+        with transaction.atomic():
+            submission = lock_submission(submission_id)
+            if submission.state == State.APPLYING:
+                apply_locked(submission)
+    except PortalError as error:
+        _fail(submission_id, error.message)
+
+
+def retry(*, actor: User, submission_id: int) -> Submission:
+    """Try a failed submission again; its approval still counts. Raises NotFound, Forbidden, Conflict."""
+    with transaction.atomic():
+        submission = lock_submission(submission_id)
+        if actor.pk != submission.author_id and not actor.can("overrides.approve"):
+            raise Forbidden("Only its author or an approver can try again.")
+        if submission.state != State.FAILED:
+            raise Conflict(f"#{submission.pk} has not failed.", code="not_failed")
+        submission.state = State.APPLYING
+        submission.error = ""
+        submission.save()
+        events.record(
+            actor=actor,
+            verb="submission.retried",
+            subject_type="submission",
+            subject_id=submission.pk,
+            summary=f"Tried #{submission.pk} again",
+        )
+        outbox.send(task=APPLY_TASK, key=submission.pk)
+    return submission
+
+
+def tidy() -> int:
+    """Close the rules that ended more than a day ago and drop them from the store; return how many.
+
+    Readers have ignored them since their end; this only saves room. At most 2,000 a call.
+    """
+    moment = clock.now()
+    closed = 0
+    with transaction.atomic():
+        number = events.lock_head().revision + 1
+        keys: list[str] = []
+        for model in (Block, Boost):
+            ended = model.objects.filter(closed_at=None, ends_at__lt=moment - TIDY_AFTER).order_by("ends_at")
+            rows = dict(ended.values_list("id", "product_id")[:ROW_BATCH])
+            keys += rows.values()
+            closed += _update(model, rows, closed_at=models.F("ends_at"), revision=number)
+        if keys:
+            events.allocate_revision(kind=Change.Kind.PRODUCT, keys=dict.fromkeys(keys))
+            events.record(
+                actor=None,
+                verb="overrides.tidied",
+                subject_type="store",
+                subject_id="store",
+                summary=f"Tidied away {closed:,} rules that had ended",
+            )
+            outbox.nudge(PROJECT_TASK)
+    return closed
+
+
+def due_on(received_at: datetime) -> date:
+    """The last day to honour a request received then: 15 days later, Saturdays and Sundays not counted."""
+    day, left = received_at.date(), OPT_OUT_BUSINESS_DAYS
+    while left:
+        day += timedelta(days=1)
+        left -= day.weekday() < 5
+    return day
+
+
+def _fail(submission_id: int, sentence: str) -> None:
+    with transaction.atomic():
+        submission = lock_submission(submission_id)
+        if submission.state != State.APPLYING:
+            return
+        submission.state = State.FAILED
+        submission.error = sentence[:500]
+        submission.save()
+        events.record(
+            actor=None,
+            verb="submission.failed",
+            subject_type="submission",
+            subject_id=submission.pk,
+            summary=f"#{submission.pk} could not be carried out",
+            reason=sentence,
+        )
+
+
+def _check_still_possible(submission: Submission) -> None:
+    """A window may have passed while the submission waited."""
+    if submission.action in {Action.ADD, Action.EXTEND}:
+        check_intent(
+            Intent(
+                kind=Kind(submission.kind),
+                action=Action(submission.action),
+                surface=submission.surface_id,
+                starts_at=submission.starts_at,
+                ends_at=submission.ends_at,
+                factor=submission.factor,
+                purposes=submission.purposes,
+                channel=submission.channel,
+                received_at=submission.received_at,
+                reason_code=submission.reason_code,
+                reason=submission.reason,
+                ticket=submission.ticket,
+            )
+        )
+
+
+def _add(submission: Submission, number: int) -> Iterable[str]:
+    items = dict(effective_items(submission).values_list("target", "id"))
+    findings = triage_targets(submission, list(items))
+    store_findings(
+        {items[target]: found for target, found in findings.items() if found.triage not in EFFECTIVE}
+    )
+    targets = [target for target in items if findings[target].triage in EFFECTIVE]
+    if submission.kind == Kind.OPT_OUT:
+        changed = [target for target in targets if findings[target].triage == Triage.CHANGED]
+        store_findings({items[target]: findings[target] for target in changed})
+        _add_opt_outs(submission, number, [t for t in targets if t not in set(changed)], changed)
+    else:
+        submission.starts_at = max(submission.starts_at or clock.this_second(), clock.this_second())
+        changed = [target for target in targets if findings[target].triage == Triage.CHANGED]
+        _supersede(submission, number, changed)
+        _add_product_rules(submission, number, targets)
+    return targets
+
+
+def _add_product_rules(submission: Submission, number: int, targets: Sequence[str]) -> None:
+    moment = clock.now()
+    model = MODELS[submission.kind]
+    extra: dict[str, Any] = {"factor": submission.factor} if submission.kind == Kind.BOOST else {}
+    for batch in batches(targets, ROW_BATCH):
+        model.objects.bulk_create(
+            [
+                model(
+                    submission=submission,
+                    revision=number,
+                    created_at=moment,
+                    product_id=target,
+                    surface_id=submission.surface_id,
+                    starts_at=submission.starts_at,
+                    ends_at=submission.ends_at,
+                    reason_code=submission.reason_code,
+                    **extra,
+                )
+                for target in batch
+            ]
+        )
+
+
+def _supersede(submission: Submission, number: int, targets: Sequence[str]) -> None:
+    """Close the open rules that lie wholly inside the new window: the new rule says it all."""
+    model = MODELS[submission.kind]
+    for batch in batches(targets):
+        rows = model.objects.filter(
+            product_id__in=batch,
+            surface=submission.surface_id,
+            closed_at=None,
+            starts_at__gte=submission.starts_at,
+        )
+        if submission.ends_at is not None:
+            rows = rows.filter(ends_at__lte=submission.ends_at)
+        rows.update(closed_at=clock.now(), closed_by=submission, revision=number)
+
+
+def _add_opt_outs(submission: Submission, number: int, new: Sequence[str], changed: Sequence[str]) -> None:
+    received = submission.received_at or clock.now()
+    wanted = {purpose: purpose in submission.purposes for purpose in Purpose.values}
+    for batch in batches(new, ROW_BATCH):
+        OptOut.objects.bulk_create(
+            [
+                OptOut(
+                    submission=submission,
+                    revision=number,
+                    created_at=clock.now(),
+                    customer_key=target,
+                    channel=submission.channel,
+                    received_at=received,
+                    due_on=due_on(received),
+                    **wanted,
+                )
+                for target in batch
+            ]
+        )
+    added = {purpose: True for purpose, chosen in wanted.items() if chosen}
+    for batch in batches(changed):
+        OptOut.objects.filter(customer_key__in=batch, closed_at=None).update(revision=number, **added)
+
+
+def _withdraw(submission: Submission, number: int) -> Iterable[str]:
+    targets = _still_effective(submission)
+    _update(MODELS[submission.kind], targets, closed_at=clock.now(), closed_by=submission, revision=number)
+    return targets.values()
+
+
+def _extend(submission: Submission, number: int) -> Iterable[str]:
+    targets = _still_effective(submission)
+    _update(MODELS[submission.kind], targets, ends_at=submission.ends_at, revision=number)
+    return targets.values()
+
+
+def _still_effective(submission: Submission) -> dict[int, str]:
+    """Override → target of the items that still change something; what others did first is noted."""
+    rows = effective_items(submission).values_list("override_id", "id", "target")
+    items = {override: (pk, target) for override, pk, target in rows if override is not None}
+    findings = triage_overrides(submission, list(items))
+    store_findings({items[override][0]: found for override, found in findings.items()})
+    return {
+        override: target
+        for override, (_pk, target) in items.items()
+        if findings[override].triage in EFFECTIVE
+    }
+
+
+def _restore(submission: Submission, number: int) -> Iterable[str]:
+    """Put back what the undone submission changed, as far as nobody has changed it since."""
+    undone = submission.undoes
+    if undone is None:
+        raise Conflict("There is nothing to undo.", code="nothing_to_undo")
+    return _RESTORERS[undone.action](submission, undone, number)
+
+
+def _restore_added(submission: Submission, undone: Submission, number: int) -> list[str]:
+    model = MODELS[undone.kind]
+    added = _rows(model, submission=undone, closed_at=None)
+    _update(model, added, closed_at=clock.now(), closed_by=submission, revision=number)
+    keys = [*added.values(), *_reopen(undone, number)]
+    widened = undone.items.filter(before__isnull=False, dropped=False, triage=Triage.CHANGED)
+    if undone.kind == Kind.OPT_OUT:
+        for target, before in widened.values_list("target", "before"):
+            purposes = {purpose: purpose in before["purposes"] for purpose in Purpose.values}
+            if OptOut.objects.filter(customer_key=target, closed_at=None).update(revision=number, **purposes):
+                keys.append(target)
+    return keys
+
+
+def _restore_withdrawn(submission: Submission, undone: Submission, number: int) -> list[str]:
+    return _reopen(undone, number)
+
+
+def _restore_extended(submission: Submission, undone: Submission, number: int) -> list[str]:
+    model = MODELS[undone.kind]
+    keys = []
+    for item in undone.items.filter(triage__in=EFFECTIVE, dropped=False):
+        before = (item.before or {}).get("ends_at")
+        end = datetime.fromisoformat(before) if before else None
+        rows = model.objects.filter(pk=item.override_id, closed_at=None, ends_at=undone.ends_at)
+        if rows.update(ends_at=end, revision=number):
+            keys.append(item.target)
+    return keys
+
+
+def _reopen(undone: Submission, number: int) -> list[str]:
+    """Open again what the undone submission closed; a rule whose end has passed stays closed."""
+    model = MODELS[undone.kind]
+    closed = model.objects.filter(closed_by=undone)
+    if undone.kind != Kind.OPT_OUT:
+        closed = closed.filter(models.Q(ends_at=None) | models.Q(ends_at__gt=clock.now()))
+    rows = dict(closed.values_list("id", _target_column(model)))
+    _update(model, rows, closed_at=None, closed_by=None, revision=number)
+    return list(rows.values())
+
+
+def _rows(model: type[Block] | type[Boost] | type[OptOut], **conditions: object) -> dict[int, str]:
+    return dict(model.objects.filter(**conditions).values_list("id", _target_column(model)))
+
+
+def _target_column(model: type[models.Model]) -> str:
+    return "customer_key" if model is OptOut else "product_id"
+
+
+def _update(model: type[models.Model], pks: Iterable[int], **values: object) -> int:
+    return sum(
+        model._default_manager.filter(pk__in=[int(pk) for pk in batch]).update(**values)
+        for batch in batches([str(pk) for pk in pks])
+    )
+
+
+def _sentence(submission: Submission, count: int) -> str:
+    noun = {"block": "product", "boost": "product", "opt_out": "customer"}[submission.kind]
+    plural = noun if count == 1 else f"{noun}s"
+    where = "" if submission.surface_id == EVERYWHERE else f" on {submission.surface_id}"
+    verb = {
+        (Action.ADD, Kind.BLOCK): f"Blocked {count:,} {plural}{where}",
+        (Action.ADD, Kind.BOOST): f"Boosted {count:,} {plural} ×{submission.factor or 1:g}{where}",
+        (Action.ADD, Kind.OPT_OUT): f"Recorded the opt-out of {count:,} {plural}",
+        (Action.EXTEND, Kind.BLOCK): f"Moved the end of {count:,} blocks",
+        (Action.EXTEND, Kind.BOOST): f"Moved the end of {count:,} boosts",
+        (Action.WITHDRAW, Kind.BLOCK): f"Withdrew the blocks of {count:,} {plural}",
+        (Action.WITHDRAW, Kind.BOOST): f"Withdrew the boosts of {count:,} {plural}",
+        (Action.WITHDRAW, Kind.OPT_OUT): f"Withdrew the opt-outs of {count:,} {plural}",
+    }.get((Action(submission.action), Kind(submission.kind)))
+    return verb or f"Undid #{submission.undoes_id} for {count:,} {plural}"
+
+
+def _evidence(submission: Submission, keys: Sequence[str]) -> dict[str, Any]:
+    """What the event keeps: numbers and a digest of all keys; a sample of products, never of customers."""
+    evidence: dict[str, Any] = {
+        "revision": submission.revision_id,
+        "items": len(keys),
+        "digest": hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(),
+        "starts_at": submission.starts_at.isoformat() if submission.starts_at else None,
+        "ends_at": submission.ends_at.isoformat() if submission.ends_at else None,
+        "surface": submission.surface_id,
+        "approved_by": submission.decided_by_id,
+    }
+    if submission.kind != Kind.OPT_OUT:
+        evidence["products"] = list(keys[:SAMPLE])
+    return evidence
+
+
+_EFFECTS = {Action.ADD: _add, Action.WITHDRAW: _withdraw, Action.EXTEND: _extend, Action.RESTORE: _restore}
+_RESTORERS = {
+    Action.ADD: _restore_added,
+    Action.WITHDRAW: _restore_withdrawn,
+    Action.EXTEND: _restore_extended,
+}
