@@ -80,7 +80,7 @@ INSTALLED_APPS = [
     "opsportal.serving",
     "opsportal.home",
     "opsportal.demo",
-    "django.contrib.admin",
+    "opsportal.accounts.apps.SupportConfig",  # django.contrib.admin behind our sign-in
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -96,11 +96,11 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    # The first two stand outside of everything that answers by itself: redirects, static files, errors.
     "opsportal.core.middleware.SecurityHeadersMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
     "opsportal.core.middleware.CleanInputMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -189,6 +189,7 @@ CELERY_BEAT_SCHEDULE = {
     "compare": {"task": "serving.compare", "schedule": 300.0, "options": {"expires": 300}},
     "drain": {"task": "events.drain", "schedule": 2.0, "options": {"expires": 5}},
     "tidy": {"task": "overrides.tidy", "schedule": 3600.0, "options": {"expires": 600}},
+    "tidy-accounts": {"task": "accounts.tidy", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
 # -- People ---------------------------------------------------------------------------------
@@ -197,7 +198,7 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "accounts-sign-in"
 LOGIN_REDIRECT_URL = "home"
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "opsportal.accounts.hashers.ModestArgon2Hasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -291,6 +292,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "opsportal.core.problems.drf_exception_handler",
     "UNAUTHENTICATED_USER": None,
+    # `?format=` belongs to the views that offer formats.
+    "URL_FORMAT_OVERRIDE": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Opsportal",

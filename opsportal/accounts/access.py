@@ -21,7 +21,7 @@ def signed_in(view: View[P]) -> Guarded[P]:
     """Let signed-in people through; everybody else goes to the sign-in page and comes back afterwards."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+    def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return to_sign_in(request)
         return view(cast(Request, request), *args, **kwargs)
@@ -34,7 +34,7 @@ def needs(*capabilities: str) -> Callable[[View[P]], Guarded[P]]:
 
     def guard(view: View[P]) -> Guarded[P]:
         @wraps(view)
-        def guarded(request: Request, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        def guarded(request: Request, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             if not all(request.user.can(capability) for capability in capabilities):
                 raise Http404
             return view(request, *args, **kwargs)

@@ -1,6 +1,14 @@
 from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
 
 
 class AccountsConfig(AppConfig):
     name = "opsportal.accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+
+class SupportConfig(admin_apps.AdminConfig):
+    """django.contrib.admin with our site; named in INSTALLED_APPS by its path."""
+
+    default = False
+    default_site = "opsportal.accounts.support_site.SupportSite"

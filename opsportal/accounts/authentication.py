@@ -67,7 +67,10 @@ class SignedInSession(SessionAuthentication):
 
 
 class HasScope(BasePermission):
-    """A key needs the view's `required_scope`, a person its `required_capability`; one of both must be named."""
+    """A key needs the view's `required_scope`, a person its `required_capability`.
+
+    A view that names neither is closed to everybody.
+    """
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
         method = "GET" if request.method in {"HEAD", "OPTIONS"} else str(request.method)

@@ -102,7 +102,7 @@ class CleanInputMiddleware:
         return None if error is None else error_response(request, error)
 
     def _in_our_shape(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Replace what Django answers by itself: its DEBUG page for unknown addresses, and HTML under /api/."""
+        """Replace what Django answers by itself: its DEBUG page for unknown addresses, HTML under /api/."""
         if response.status_code < 400:
             return response
         if is_api(request) and response.headers.get("Content-Type", "") != CONTENT_TYPE:

@@ -138,7 +138,7 @@ def drf_exception_handler(exc: Exception, context: dict[str, Any]) -> Response |
 
 
 def from_drf(exc: drf.APIException) -> PortalError:
-    """DRF's exception in our words, with the headers that belong to it (Allow, WWW-Authenticate, Retry-After)."""
+    """DRF's exception in our words, with the headers that belong to it."""
     headers: dict[str, str] = {}
     if authenticate := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = str(authenticate)
@@ -158,7 +158,7 @@ def from_drf(exc: drf.APIException) -> PortalError:
 
 
 def _problems(path: str, detail: Any) -> Iterator[Problem]:
-    """Walk DRF's nested details; lists of dicts are items, lists of strings are several faults of one place."""
+    """Walk DRF's nested details: lists of dicts are items, lists of strings several faults of one place."""
     if isinstance(detail, Mapping):
         for name, inner in detail.items():
             if isinstance(name, int):

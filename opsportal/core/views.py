@@ -52,7 +52,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Alive: this process answers. Says nothing about the database, so that probes never restart us for it."""
+    """Alive: this process answers. No word about the database: probes must not restart us for it."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
@@ -73,4 +73,3 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @cache
 def _migrations_on_disk() -> frozenset[tuple[str, str]]:
     return frozenset(MigrationLoader(None).disk_migrations)
-
