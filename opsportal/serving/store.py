@@ -1,0 +1,336 @@
+"""The serving store: its keys, its connection, and the atomic steps that write it.
+
+All keys share one hash tag, so the store fits on one node of a cluster. Timeouts are short and there
+are no retries: whoever writes here is run again by the tick.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Self
+
+from django.conf import settings
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+from redis.retry import Retry
+
+from opsportal.client.reader import SCHEMA
+from opsportal.serving import scripts
+
+BATCH = 500
+SCAN_COUNT = 1_000
+LOG_LENGTH = 200_000
+REPLAY_MAX = 5_000
+STAGING_TTL = 900
+
+_RETRYABLE = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
+_RETRYABLE_WORDS = ("MISCONF", "LOADING", "READONLY", "OOM", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN")
+
+
+class StoreDown(Exception):
+    """The store cannot be written now; the same step may work later. The text is fit for a person."""
+
+
+class HeadUnreadable(Exception):
+    """The store's head is there, but not as we write it."""
+
+
+class Refused(Exception):
+    """The store's fence refused a step: `status` is absent, epoch, behind or lost."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The store refused the step: {status}.")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of the store and the rules it shall hold, as of a revision; no rules make a tombstone."""
+
+    kind: str
+    key: str
+    revision: int
+    rules: str
+
+    @property
+    def value(self) -> str:
+        return f"{self.revision}|{self.rules}"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the store's head says. Times are epoch seconds by the store's clock."""
+
+    epoch: int
+    revision: int
+    products: int
+    customers: int
+    product_fields: int
+    customer_fields: int
+    digest: str
+    source: str
+    built_at: float
+    heartbeat_at: float
+
+    @classmethod
+    def parse(cls, fields: dict[str, str]) -> Self:
+        """The head from its hash. Raises HeadUnreadable."""
+        try:
+            if fields["schema"] != SCHEMA:
+                raise ValueError(fields["schema"])
+            state = cls(
+                epoch=int(fields["epoch"]),
+                revision=int(fields["revision"]),
+                products=int(fields["products"]),
+                customers=int(fields["customers"]),
+                product_fields=int(fields["product_fields"]),
+                customer_fields=int(fields["customer_fields"]),
+                digest=fields["digest"],
+                source=fields["source"],
+                built_at=float(fields["built_at"]),
+                heartbeat_at=float(fields["heartbeat_at"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise HeadUnreadable from error
+        if not 0 < state.epoch < 2**31 or not 0 <= state.revision < 2**53:
+            raise HeadUnreadable
+        return state
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a step left behind: the head's numbers, and how many entries it changed."""
+
+    revision: int
+    products: int
+    customers: int
+    digest: str
+    applied: int
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of one set of keys: the live one, or a staging one."""
+
+    head: str
+    products: str
+    customers: str
+
+    def hash_of(self, kind: str) -> str:
+        return self.products if kind == "p" else self.customers
+
+    def as_list(self) -> list[str]:
+        return [self.head, self.products, self.customers]
+
+
+class Store:
+    """The serving store at one address. Every method raises StoreDown when it cannot be reached."""
+
+    def __init__(self, url: str, prefix: str, timeout: float) -> None:
+        self.redis: Redis = Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            decode_responses=True,
+            # Bytes that somebody else wrote must come back unchanged to be compared and removed.
+            encoding_errors="surrogateescape",
+        )
+        self._prefix = prefix
+        self.live = Keys(f"{prefix}:head", f"{prefix}:p", f"{prefix}:c")
+        self.log = f"{prefix}:log"
+        self._push, self._swap, self._beat, self._repair = (
+            self.redis.register_script(source)
+            for source in (scripts.PUSH, scripts.SWAP, scripts.BEAT, scripts.REPAIR)
+        )
+
+    def state(self) -> State | None:
+        """What the head says; None when there is none. Raises HeadUnreadable."""
+        with _translated():
+            fields: Any = self.redis.hgetall(self.live.head)
+        return State.parse(fields) if fields else None
+
+    def beat(self, *, epoch: int, source: str) -> State | None:
+        """Say that the publisher of this epoch is alive; return the head as it is. Raises HeadUnreadable."""
+        with _translated():
+            flat = self._beat(keys=[self.live.head], args=[epoch, source])
+        return State.parse(dict(zip(flat[::2], flat[1::2], strict=True))) if flat else None
+
+    def push(self, entries: Sequence[Entry], *, epoch: int, raise_to: int | None = None) -> Written:
+        """Write entries (at most BATCH) that are newer than what is held; then raise the head's revision.
+
+        Raises Refused when there is no head, or one of another epoch.
+        """
+        args = [epoch, "" if raise_to is None else raise_to, LOG_LENGTH, "", *_flat(entries)]
+        with _translated():
+            return _written(self._push(keys=[*self.live.as_list(), self.log], args=args))
+
+    def open_staging(self, *, epoch: int) -> Keys:
+        """Begin an empty staging set, which vanishes by itself if it is abandoned."""
+        token = secrets.token_hex(4)
+        staging = Keys(*(f"{self._prefix}:new:{token}:{part}" for part in ("head", "p", "c")))
+        fields: dict[Any, Any] = {
+            "schema": SCHEMA,
+            "epoch": epoch,
+            "revision": 0,
+            "base": 0,
+            "digest": "0" * 16,
+            **dict.fromkeys(("products", "customers", "product_fields", "customer_fields"), 0),
+        }
+        with _translated():
+            self.redis.hset(staging.head, mapping=fields)
+            self.redis.expire(staging.head, STAGING_TTL)
+        return staging
+
+    def stage(
+        self, staging: Keys, entries: Sequence[Entry], *, epoch: int, raise_to: int | None = None
+    ) -> Written:
+        """Write entries (at most BATCH) into a staging set, which nobody reads."""
+        args = [epoch, "" if raise_to is None else raise_to, "", STAGING_TTL, *_flat(entries)]
+        with _translated():
+            return _written(self._push(keys=[*staging.as_list(), self.log], args=args))
+
+    def drop_staging(self, staging: Keys) -> None:
+        """Remove a staging set that will not be used."""
+        with _translated():
+            self.redis.unlink(*staging.as_list())
+
+    def last_log_id(self) -> str:
+        """The id of the newest log entry, to replay from in `swap`."""
+        with _translated():
+            newest: Any = self.redis.xrevrange(self.log, count=1)
+        return str(newest[0][0]) if newest else "0-0"
+
+    def swap(self, staging: Keys, *, after: str, source: str, force: bool = False) -> Written:
+        """Make a staging set the live one, with what was pushed since log id `after` replayed into it.
+
+        Readers see the old set or the new one, never less. Never lowers the epoch, nor the revision
+        within an epoch. `force` overwrites a head that cannot be read. Raises Refused: `behind` when
+        there is too much to replay, `epoch` when the live set is of a newer epoch, `lost` when the
+        staging set is gone.
+        """
+        keys = [*self.live.as_list(), self.log, *staging.as_list()]
+        args: list[str | int] = [after, REPLAY_MAX, "1" if force else "", source, LOG_LENGTH]
+        with _translated():
+            return _written(self._swap(keys=keys, args=args))
+
+    def repair(self, fixes: Sequence[tuple[Entry, str | None]], *, epoch: int) -> int:
+        """Put entries back where the value is still the one found (None: absent); return how many.
+
+        An entry of revision 0 is one the database knows nothing of, and is removed. Raises Refused.
+        """
+        args: list[str | int] = [epoch, LOG_LENGTH]
+        for entry, found in fixes:
+            wanted = entry.value if entry.revision else ""
+            args += [entry.kind, entry.key, "-" if found is None else f"={found}", wanted]
+        with _translated():
+            answer = self._repair(keys=[*self.live.as_list(), self.log], args=args)
+        if answer[0] != "ok":
+            raise Refused(answer[0])
+        return int(answer[1])
+
+    def values(self, kind: str, keys: Sequence[str]) -> tuple[int, list[str | None]]:
+        """The head's revision and the values of `keys`, of one moment; revision -1 without a head."""
+        with _translated(), self.redis.pipeline(transaction=True) as pipe:
+            pipe.hget(self.live.head, "revision")
+            pipe.hmget(self.live.hash_of(kind), list(keys))
+            revision, values = pipe.execute()
+        return int(revision) if revision and revision.isdigit() else -1, values
+
+    def scan(self, kind: str) -> Iterator[list[tuple[str, str]]]:
+        """All entries of a kind, about 1,000 at a time, so that the server never stalls."""
+        cursor = 0
+        while True:
+            with _translated():
+                answer: Any = self.redis.hscan(self.live.hash_of(kind), cursor, count=SCAN_COUNT)
+            cursor, page = answer
+            if page:
+                yield list(page.items())
+            if not cursor:
+                return
+
+    def lengths(self) -> tuple[int, int]:
+        """How many fields the product and the customer hash hold, tombstones included."""
+        with _translated(), self.redis.pipeline(transaction=True) as pipe:
+            pipe.hlen(self.live.products)
+            pipe.hlen(self.live.customers)
+            products, customers = pipe.execute()
+        return products, customers
+
+
+def connect() -> Store:
+    """The store of the settings; one connection pool a process."""
+    return _connect(settings.REDIS_URL, settings.STORE_PREFIX, settings.STORE_TIMEOUT_SECONDS)
+
+
+@lru_cache(maxsize=8)
+def _connect(url: str, prefix: str, timeout: float) -> Store:
+    return Store(url, prefix, timeout)
+
+
+def entry_hash(kind: str, key: str, value: str) -> int:
+    """An entry's share of the digest: the first 64 bits of sha1(kind NUL key NUL value)."""
+    text = f"{kind}\0{key}\0{value}".encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.sha1(text, usedforsecurity=False).digest()[:8], "big")
+
+
+def digest_of(hashes: int) -> str:
+    """The digest as the head writes it: 16 hex digits."""
+    return f"{hashes:016x}"
+
+
+class _translated:
+    """Turn what may go away by itself into StoreDown; leave the rest, which is a fault of ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, (RedisError, OSError)) and is_retryable(error):
+            raise StoreDown(_sentence(error)) from error
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether an error of the store may go away by itself: lost connection, loading, read-only, full."""
+    return isinstance(error, _RETRYABLE) or (
+        isinstance(error, ResponseError) and any(word in str(error) for word in _RETRYABLE_WORDS)
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, RedisTimeoutError | TimeoutError):
+        return "The store does not answer in time."
+    if isinstance(error, ReadOnlyError):
+        return "The store is a read-only replica at the moment."
+    if isinstance(error, OutOfMemoryError):
+        return "The store is out of memory."
+    if isinstance(error, RedisConnectionError | OSError):
+        return "The store cannot be reached."
+    return "The store refuses writes at the moment."
+
+
+def _flat(entries: Iterable[Entry]) -> Iterator[str]:
+    for entry in entries:
+        yield from (entry.kind, entry.key, entry.value)
+
+
+def _written(answer: Sequence[Any]) -> Written:
+    if answer[0] != "ok":
+        raise Refused(answer[0])
+    _, revision, products, customers, digest, applied = answer
+    return Written(int(revision), products, customers, digest, applied)
