@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.db.models import F, QuerySet
 
 from opsportal.core import clock
+from opsportal.core.bulk import insert_from
 from opsportal.events.models import ChainHead, Change, Event, Head, Revision
 
 if TYPE_CHECKING:
@@ -88,27 +89,33 @@ def lock_head() -> Head:
     return Head.objects.select_for_update().get_or_create(pk=1)[0]
 
 
-def allocate_revision(*, kind: Change.Kind, keys: Iterable[str]) -> Revision:
-    """Allocate the next revision and mark `keys` (distinct) as changed by it.
+def allocate_revision(*, kind: Change.Kind, keys: "QuerySet[Any] | Iterable[str]") -> Revision | None:
+    """Allocate the next revision and mark `keys` (distinct) as changed by it; None when there are no keys.
 
-    The revision row with `live_at` null is also the outbox message of the projection. Locks the
-    head; one upsert per 2,000 keys. Raises RuntimeError outside a transaction.
+    keys: key texts, or a queryset whose rows have a `key`, which costs one statement whatever its
+    size. The revision row with `live_at` null is also the outbox message of the projection. Locks
+    the head. Raises RuntimeError outside a transaction.
     """
     head = lock_head()
-    revision = Revision.objects.create(number=head.revision + 1, at=clock.now(), keys=0)
-    iterator, total = iter(keys), 0
-    while batch := list(islice(iterator, TOUCH_BATCH)):
-        total += len(batch)
+    number = head.revision + 1
+    if isinstance(keys, QuerySet):
+        total = insert_from(
+            Change, keys, update_on=("kind", "key"), kind=kind.value, key=F("key"), revision=number
+        )
+    else:
+        changes = [Change(kind=kind, key=key, revision=number) for key in keys]
+        total = len(changes)
         Change.objects.bulk_create(
-            [Change(kind=kind, key=key, revision=revision.number) for key in batch],
+            changes,
+            batch_size=TOUCH_BATCH,
             update_conflicts=True,
             unique_fields=["kind", "key"],
             update_fields=["revision"],
         )
-    revision.keys = total
-    revision.save(update_fields=["keys"])
-    Head.objects.filter(pk=1).update(revision=revision.number)
-    return revision
+    if not total:
+        return None
+    Head.objects.filter(pk=1).update(revision=number)
+    return Revision.objects.create(number=number, at=clock.now(), keys=total)
 
 
 def raise_epoch(*, actor: "AbstractBaseUser | None", reason: str) -> Head:

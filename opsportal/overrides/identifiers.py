@@ -109,6 +109,8 @@ def _problem(text: str, longest: int) -> str:
         return f"The ID has {len(text):,} characters; at most {longest} are possible."
     if text[0] in "=@":
         return f"The ID starts with {text[0]!r}, as a spreadsheet formula does."
+    if text.isprintable():
+        return ""
     for character in text:
         if unicodedata.category(character) in _REFUSED_CATEGORIES or character in _BIDI_CONTROLS:
             return f"The ID contains an invisible character (U+{ord(character):04X})."

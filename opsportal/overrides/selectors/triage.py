@@ -57,29 +57,40 @@ class Risk:
         return {"items": self.items, "impression_share": round(self.share, 4), "reasons": self.reasons}
 
 
-def triage_targets(submission: Submission, targets: Sequence[str]) -> dict[str, Finding]:
+def triage_targets(
+    submission: Submission, targets: Sequence[str], *, applying: bool = False
+) -> dict[str, Finding]:
     """What adding each target (distinct product IDs or customer keys) would do.
 
-    A handful of queries per 900 targets; no locks, so apply it again under the head's lock.
+    A handful of queries per 900 targets; no locks, so ask again under the head's lock. Then, with
+    `applying`, other submissions that wait for the same target no longer hold this one up.
     """
     found: dict[str, Finding] = {}
     for batch in batches(targets):
         if submission.kind == Kind.OPT_OUT:
             found.update(_triage_customers(submission, batch))
         else:
-            found.update(_triage_products(submission, batch))
+            found.update(_triage_products(submission, batch, applying=applying))
     return found
 
 
-def triage_overrides(submission: Submission, override_ids: Sequence[int]) -> dict[int, Finding]:
-    """What extending or withdrawing each of these overrides would do; a few queries per 900."""
+def triage_overrides(
+    submission: Submission, override_ids: Sequence[int], *, applying: bool = False
+) -> dict[int, Finding]:
+    """What extending or withdrawing each of these overrides would do; see `triage_targets`."""
     found: dict[int, Finding] = {}
     model = MODELS[submission.kind]
     for batch in batches([str(pk) for pk in override_ids]):
         pks = [int(pk) for pk in batch]
         rows = model.objects.in_bulk(pks)
-        waiting = dict(
-            _waiting_items(submission).filter(override_id__in=pks).values_list("override_id", "submission_id")
+        waiting = (
+            {}
+            if applying
+            else dict(
+                _waiting_items(submission)
+                .filter(override_id__in=pks)
+                .values_list("override_id", "submission_id")
+            )
         )
         for pk in pks:
             row = rows.get(pk)
@@ -162,12 +173,12 @@ def _waiting_targets(submission: Submission, targets: Sequence[str]) -> dict[str
     }
 
 
-def _triage_products(submission: Submission, targets: Sequence[str]) -> dict[str, Finding]:
+def _triage_products(submission: Submission, targets: Sequence[str], *, applying: bool) -> dict[str, Finding]:
     moment = clock.this_second()
     start = max(submission.starts_at or moment, moment)
     end = submission.ends_at
     known = known_products(targets)
-    waiting = _waiting_targets(submission, targets)
+    waiting = {} if applying else _waiting_targets(submission, targets)
     open_rows: defaultdict[str, list[ProductOverride]] = defaultdict(list)
     other_rows: defaultdict[str, list[ProductOverride]] = defaultdict(list)
     current = Q(closed_at=None) & (Q(ends_at=None) | Q(ends_at__gt=moment))

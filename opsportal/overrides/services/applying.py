@@ -1,15 +1,17 @@
 """Turn intent into effect: override rows, one revision, one event, in one transaction."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
 import structlog
 from django.db import IntegrityError, models, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from opsportal.accounts.models import User
 from opsportal.core import clock
+from opsportal.core.bulk import insert_from
 from opsportal.core.errors import Conflict, Forbidden, PortalError
 from opsportal.events import outbox
 from opsportal.events import services as events
@@ -26,6 +28,7 @@ from opsportal.overrides.models import (
     Submission,
     Triage,
 )
+from opsportal.overrides.pseudonyms import KEY_VERSION
 from opsportal.overrides.selectors.triage import (
     EFFECTIVE,
     MODELS,
@@ -60,13 +63,14 @@ def apply_locked(submission: Submission) -> None:
     _check_still_possible(submission)
     number = events.lock_head().revision + 1
     try:
-        keys = list(dict.fromkeys(_EFFECTS[submission.action](submission, number)))
+        with transaction.atomic():
+            keys = _EFFECTS[Action(submission.action)](submission, number)
     except IntegrityError as error:
         raise Conflict(
             "Another change of the same override came first. Look at the submission again.", code="race"
         ) from error
     kind = Change.Kind.CUSTOMER if submission.kind == Kind.OPT_OUT else Change.Kind.PRODUCT
-    submission.revision = events.allocate_revision(kind=kind, keys=keys) if keys else None
+    submission.revision = events.allocate_revision(kind=kind, keys=keys)
     submission.state = State.APPLIED
     submission.applied_at = clock.now()
     submission.error = ""
@@ -76,11 +80,11 @@ def apply_locked(submission: Submission) -> None:
         verb="submission.applied",
         subject_type="submission",
         subject_id=submission.pk,
-        summary=_sentence(submission, len(keys)),
+        summary=_sentence(submission, submission.revision.keys if submission.revision else 0),
         reason=submission.reason,
-        after=_evidence(submission, keys),
+        after=_evidence(submission),
     )
-    if keys:
+    if submission.revision:
         outbox.nudge(PROJECT_TASK)
 
 
@@ -196,113 +200,106 @@ def _check_still_possible(submission: Submission) -> None:
         )
 
 
-def _add(submission: Submission, number: int) -> Iterable[str]:
-    items = dict(effective_items(submission).values_list("target", "id"))
-    findings = triage_targets(submission, list(items))
-    store_findings(
-        {items[target]: found for target, found in findings.items() if found.triage not in EFFECTIVE}
-    )
-    targets = [target for target in items if findings[target].triage in EFFECTIVE]
+def _add(submission: Submission, number: int) -> QuerySet[Any]:
+    _note_what_others_did(submission)
     if submission.kind == Kind.OPT_OUT:
-        changed = [target for target in targets if findings[target].triage == Triage.CHANGED]
-        store_findings({items[target]: findings[target] for target in changed})
-        _add_opt_outs(submission, number, [t for t in targets if t not in set(changed)], changed)
+        _add_opt_outs(submission, number)
     else:
         submission.starts_at = max(submission.starts_at or clock.this_second(), clock.this_second())
-        changed = [target for target in targets if findings[target].triage == Triage.CHANGED]
-        _supersede(submission, number, changed)
-        _add_product_rules(submission, number, targets)
-    return targets
-
-
-def _add_product_rules(submission: Submission, number: int, targets: Sequence[str]) -> None:
-    moment = clock.now()
-    model = MODELS[submission.kind]
-    extra: dict[str, Any] = {"factor": submission.factor} if submission.kind == Kind.BOOST else {}
-    for batch in batches(targets, ROW_BATCH):
-        model.objects.bulk_create(
-            [
-                model(
-                    submission=submission,
-                    revision=number,
-                    created_at=moment,
-                    product_id=target,
-                    surface_id=submission.surface_id,
-                    starts_at=submission.starts_at,
-                    ends_at=submission.ends_at,
-                    reason_code=submission.reason_code,
-                    **extra,
-                )
-                for target in batch
-            ]
-        )
-
-
-def _supersede(submission: Submission, number: int, targets: Sequence[str]) -> None:
-    """Close the open rules that lie wholly inside the new window: the new rule says it all."""
-    model = MODELS[submission.kind]
-    for batch in batches(targets):
-        rows = model.objects.filter(
-            product_id__in=batch,
+        _supersede(submission, number)
+        extra: dict[str, Any] = {"factor": submission.factor} if submission.kind == Kind.BOOST else {}
+        insert_from(
+            MODELS[submission.kind],
+            effective_items(submission).order_by("row"),
+            submission=submission.pk,
+            revision=number,
+            created_at=clock.now(),
+            product_id=F("target"),
             surface=submission.surface_id,
-            closed_at=None,
-            starts_at__gte=submission.starts_at,
+            starts_at=submission.starts_at,
+            ends_at=submission.ends_at,
+            reason_code=submission.reason_code,
+            **extra,
         )
-        if submission.ends_at is not None:
-            rows = rows.filter(ends_at__lte=submission.ends_at)
-        rows.update(closed_at=clock.now(), closed_by=submission, revision=number)
+    return effective_items(submission).order_by().values(key=F("target"))
 
 
-def _add_opt_outs(submission: Submission, number: int, new: Sequence[str], changed: Sequence[str]) -> None:
+def _note_what_others_did(submission: Submission) -> None:
+    """Find out anew what the items do whose targets have an open rule by now; the others stand."""
+    column = "customer_key" if submission.kind == Kind.OPT_OUT else "product_id"
+    open_rules = MODELS[submission.kind].objects.filter(closed_at=None)
+    touched = effective_items(submission).filter(
+        Q(Exists(open_rules.filter(**{column: OuterRef("target")}))) | Q(triage=Triage.CHANGED)
+    )
+    items = dict(touched.values_list("target", "id"))
+    findings = triage_targets(submission, list(items), applying=True)
+    store_findings({items[target]: found for target, found in findings.items()})
+
+
+def _supersede(submission: Submission, number: int) -> None:
+    """Close the open rules that lie wholly inside the new window: the new rule says it all."""
+    changed = submission.items.filter(triage=Triage.CHANGED, dropped=False).values("target")
+    rows = MODELS[submission.kind].objects.filter(
+        product_id__in=changed,
+        surface=submission.surface_id,
+        closed_at=None,
+        starts_at__gte=submission.starts_at,
+    )
+    if submission.ends_at is not None:
+        rows = rows.filter(ends_at__lte=submission.ends_at)
+    rows.update(closed_at=clock.now(), closed_by=submission, revision=number)
+
+
+def _add_opt_outs(submission: Submission, number: int) -> None:
     received = submission.received_at or clock.now()
     wanted = {purpose: purpose in submission.purposes for purpose in Purpose.values}
-    for batch in batches(new, ROW_BATCH):
-        OptOut.objects.bulk_create(
-            [
-                OptOut(
-                    submission=submission,
-                    revision=number,
-                    created_at=clock.now(),
-                    customer_key=target,
-                    channel=submission.channel,
-                    received_at=received,
-                    due_on=due_on(received),
-                    **wanted,
-                )
-                for target in batch
-            ]
-        )
+    items = effective_items(submission)
     added = {purpose: True for purpose, chosen in wanted.items() if chosen}
-    for batch in batches(changed):
-        OptOut.objects.filter(customer_key__in=batch, closed_at=None).update(revision=number, **added)
+    widened = items.filter(triage=Triage.CHANGED).values("target")
+    OptOut.objects.filter(customer_key__in=widened, closed_at=None).update(revision=number, **added)
+    insert_from(
+        OptOut,
+        items.exclude(triage=Triage.CHANGED).order_by("row"),
+        submission=submission.pk,
+        revision=number,
+        created_at=clock.now(),
+        customer_key=F("target"),
+        key_version=KEY_VERSION,
+        channel=submission.channel,
+        received_at=received,
+        due_on=due_on(received),
+        **wanted,
+    )
 
 
-def _withdraw(submission: Submission, number: int) -> Iterable[str]:
-    targets = _still_effective(submission)
-    _update(MODELS[submission.kind], targets, closed_at=clock.now(), closed_by=submission, revision=number)
-    return targets.values()
+def _withdraw(submission: Submission, number: int) -> QuerySet[Any]:
+    model = MODELS[submission.kind]
+    _update(
+        model,
+        _still_effective(submission),
+        closed_at=clock.now(),
+        closed_by=submission,
+        revision=number,
+    )
+    return _keys_at(model, number)
 
 
-def _extend(submission: Submission, number: int) -> Iterable[str]:
-    targets = _still_effective(submission)
-    _update(MODELS[submission.kind], targets, ends_at=submission.ends_at, revision=number)
-    return targets.values()
+def _extend(submission: Submission, number: int) -> QuerySet[Any]:
+    model = MODELS[submission.kind]
+    _update(model, _still_effective(submission), ends_at=submission.ends_at, revision=number)
+    return _keys_at(model, number)
 
 
-def _still_effective(submission: Submission) -> dict[int, str]:
-    """Override → target of the items that still change something; what others did first is noted."""
-    rows = effective_items(submission).values_list("override_id", "id", "target")
-    items = {override: (pk, target) for override, pk, target in rows if override is not None}
-    findings = triage_overrides(submission, list(items))
-    store_findings({items[override][0]: found for override, found in findings.items()})
-    return {
-        override: target
-        for override, (_pk, target) in items.items()
-        if findings[override].triage in EFFECTIVE
-    }
+def _still_effective(submission: Submission) -> list[int]:
+    """The overrides of the items that still change something; what others did first is noted."""
+    rows = effective_items(submission).values_list("override_id", "id")
+    items = {override: pk for override, pk in rows if override is not None}
+    findings = triage_overrides(submission, list(items), applying=True)
+    store_findings({items[override]: found for override, found in findings.items()})
+    return [override for override in items if findings[override].triage in EFFECTIVE]
 
 
-def _restore(submission: Submission, number: int) -> Iterable[str]:
+def _restore(submission: Submission, number: int) -> QuerySet[Any]:
     """Put back what the undone submission changed, as far as nobody has changed it since."""
     undone = submission.undoes
     if undone is None:
@@ -310,53 +307,46 @@ def _restore(submission: Submission, number: int) -> Iterable[str]:
     return _RESTORERS[undone.action](submission, undone, number)
 
 
-def _restore_added(submission: Submission, undone: Submission, number: int) -> list[str]:
+def _restore_added(submission: Submission, undone: Submission, number: int) -> QuerySet[Any]:
     model = MODELS[undone.kind]
-    added = _rows(model, submission=undone, closed_at=None)
-    _update(model, added, closed_at=clock.now(), closed_by=submission, revision=number)
-    keys = [*added.values(), *_reopen(undone, number)]
-    widened = undone.items.filter(before__isnull=False, dropped=False, triage=Triage.CHANGED)
+    model.objects.filter(submission=undone, closed_at=None).update(
+        closed_at=clock.now(), closed_by=submission, revision=number
+    )
+    _reopen(undone, number)
     if undone.kind == Kind.OPT_OUT:
+        widened = undone.items.filter(before__isnull=False, dropped=False, triage=Triage.CHANGED)
         for target, before in widened.values_list("target", "before"):
             purposes = {purpose: purpose in before["purposes"] for purpose in Purpose.values}
-            if OptOut.objects.filter(customer_key=target, closed_at=None).update(revision=number, **purposes):
-                keys.append(target)
-    return keys
+            OptOut.objects.filter(customer_key=target, closed_at=None).update(revision=number, **purposes)
+    return _keys_at(model, number)
 
 
-def _restore_withdrawn(submission: Submission, undone: Submission, number: int) -> list[str]:
-    return _reopen(undone, number)
+def _restore_withdrawn(submission: Submission, undone: Submission, number: int) -> QuerySet[Any]:
+    _reopen(undone, number)
+    return _keys_at(MODELS[undone.kind], number)
 
 
-def _restore_extended(submission: Submission, undone: Submission, number: int) -> list[str]:
+def _restore_extended(submission: Submission, undone: Submission, number: int) -> QuerySet[Any]:
     model = MODELS[undone.kind]
-    keys = []
     for item in undone.items.filter(triage__in=EFFECTIVE, dropped=False):
         before = (item.before or {}).get("ends_at")
         end = datetime.fromisoformat(before) if before else None
         rows = model.objects.filter(pk=item.override_id, closed_at=None, ends_at=undone.ends_at)
-        if rows.update(ends_at=end, revision=number):
-            keys.append(item.target)
-    return keys
+        rows.update(ends_at=end, revision=number)
+    return _keys_at(model, number)
 
 
-def _reopen(undone: Submission, number: int) -> list[str]:
+def _reopen(undone: Submission, number: int) -> None:
     """Open again what the undone submission closed; a rule whose end has passed stays closed."""
-    model = MODELS[undone.kind]
-    closed = model.objects.filter(closed_by=undone)
+    closed = MODELS[undone.kind].objects.filter(closed_by=undone)
     if undone.kind != Kind.OPT_OUT:
-        closed = closed.filter(models.Q(ends_at=None) | models.Q(ends_at__gt=clock.now()))
-    rows = dict(closed.values_list("id", _target_column(model)))
-    _update(model, rows, closed_at=None, closed_by=None, revision=number)
-    return list(rows.values())
+        closed = closed.filter(Q(ends_at=None) | Q(ends_at__gt=clock.now()))
+    closed.update(closed_at=None, closed_by=None, revision=number)
 
 
-def _rows(model: type[Block] | type[Boost] | type[OptOut], **conditions: object) -> dict[int, str]:
-    return dict(model.objects.filter(**conditions).values_list("id", _target_column(model)))
-
-
-def _target_column(model: type[models.Model]) -> str:
-    return "customer_key" if model is OptOut else "product_id"
+def _keys_at(model: type[Block] | type[Boost] | type[OptOut], number: int) -> QuerySet[Any]:
+    column = "customer_key" if model is OptOut else "product_id"
+    return model.objects.filter(revision=number).order_by().values(key=F(column)).distinct()
 
 
 def _update(model: type[models.Model], pks: Iterable[int], **values: object) -> int:
@@ -383,20 +373,27 @@ def _sentence(submission: Submission, count: int) -> str:
     return verb or f"Undid #{submission.undoes_id} for {count:,} {plural}"
 
 
-def _evidence(submission: Submission, keys: Sequence[str]) -> dict[str, Any]:
+def _evidence(submission: Submission) -> dict[str, Any]:
     """What the event keeps: numbers and a digest of all keys; a sample of products, never of customers."""
-    evidence: dict[str, Any] = {
+    changes = (
+        Change.objects.filter(revision=submission.revision_id).order_by("key").values_list("key", flat=True)
+    )
+    digest, sample, count = hashlib.sha256(), [], 0
+    for key in changes.values_list("key", flat=True).iterator():
+        digest.update(key.encode() + b"\n")
+        count += 1
+        if count <= SAMPLE:
+            sample.append(key)
+    return {
         "revision": submission.revision_id,
-        "items": len(keys),
-        "digest": hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest(),
+        "items": count,
+        "digest": digest.hexdigest(),
         "starts_at": submission.starts_at.isoformat() if submission.starts_at else None,
         "ends_at": submission.ends_at.isoformat() if submission.ends_at else None,
         "surface": submission.surface_id,
         "approved_by": submission.decided_by_id,
+        "products": None if submission.kind == Kind.OPT_OUT else sample,
     }
-    if submission.kind != Kind.OPT_OUT:
-        evidence["products"] = list(keys[:SAMPLE])
-    return evidence
 
 
 _EFFECTS = {Action.ADD: _add, Action.WITHDRAW: _withdraw, Action.EXTEND: _extend, Action.RESTORE: _restore}

@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from django.db import transaction
+from django.db.models import F
 
 from opsportal.accounts.models import User
 from opsportal.core import clock
+from opsportal.core.bulk import insert_from
 from opsportal.core.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from opsportal.events import outbox
 from opsportal.events import services as events
@@ -113,20 +115,17 @@ def draft_undo(*, actor: User, submission_id: int, reason: str) -> Submission:
             undoes=undone,
             created_at=clock.now(),
         )
-        items = [
-            SubmissionItem(
-                submission=submission,
-                row=item.row,
-                target=item.target,
-                override_id=item.override_id,
-                before=item.before,
-                triage=Triage.CHANGED,
-                note="Goes back to what it was.",
-            )
-            for item in undone.items.filter(triage__in=EFFECTIVE, dropped=False).iterator()
-        ]
-        SubmissionItem.objects.bulk_create(items, batch_size=ITEM_BATCH)
-        submission.rows_total = submission.rows_done = len(items)
+        submission.rows_total = insert_from(
+            SubmissionItem,
+            undone.items.filter(triage__in=EFFECTIVE, dropped=False),
+            submission=submission.pk,
+            row=F("row"),
+            target=F("target"),
+            override_id=F("override_id"),
+            triage=Triage.CHANGED.value,
+            note="Goes back to what it was.",
+            dropped=False,
+        )
         _finish_draft(actor, submission)
     return submission
 
@@ -181,11 +180,11 @@ def check_file(submission_id: int) -> None:
         if not batch:
             break
         last = batch[-1][1]
-        pending = {target: pk for pk, _row, target, triage in batch if target and triage != Triage.INVALID}
-        duplicates = {pk for pk, _row, target, _triage in batch if target and pending.get(target, pk) != pk}
+        # Repeats of an ID and rows that cannot be used were marked when the file came in.
+        pending = {target: pk for pk, _row, target, triage in batch if triage == Triage.NEW}
         findings = triage_targets(submission, list(pending))
         with transaction.atomic():
-            store_findings({pk: findings[target] for target, pk in pending.items() if pk not in duplicates})
+            store_findings({pk: findings[target] for target, pk in pending.items()})
             submission.rows_done = min(submission.rows_done + len(batch), submission.rows_total)
             submission.save(update_fields=["rows_done"])
         outbox.renew(CHECK_TASK, str(submission_id))
