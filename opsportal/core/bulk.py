@@ -19,7 +19,9 @@ def insert_from(
     left out or None become NULL, so defaults of the model do not apply. update_on: the unique
     fields on whose conflict the other fields are overwritten. One statement; no signals.
     """
-    fields = {name: model._meta.get_field(name) for name, value in values.items() if value is not None}
+    fields = {
+        field.name: field for field in model._meta.concrete_fields if values.get(field.name) is not None
+    }
     columns = {
         f"column_{name}": values[name]
         if hasattr(values[name], "resolve_expression")
@@ -27,16 +29,16 @@ def insert_from(
         for name, field in fields.items()
     }
     quote = connection.ops.quote_name
-    names = ", ".join(quote(field.column) for field in fields.values())
+    names = ", ".join(quote(field.column or field.name) for field in fields.values())
     select, parameters = source.annotate(**columns).values_list(*columns).query.sql_with_params()
     # PostgreSQL and SQLite share this form; SQLite needs the WHERE to tell ON CONFLICT from a join.
     statement = (
         f"INSERT INTO {quote(model._meta.db_table)} ({names}) SELECT * FROM ({select}) AS rows WHERE true"  # noqa: S608 names come from the model
     )
     if update_on:
-        keys = ", ".join(quote(fields[name].column) for name in update_on)
+        keys = ", ".join(quote(fields[name].column or name) for name in update_on)
         updates = ", ".join(
-            f"{quote(field.column)} = excluded.{quote(field.column)}"
+            f"{quote(field.column or field.name)} = excluded.{quote(field.column or field.name)}"
             for name, field in fields.items()
             if name not in update_on
         )

@@ -27,6 +27,7 @@ from opsportal.overrides.models import (
 )
 from opsportal.predictions.selectors import batches, impressions_of, impressions_total, known_products
 
+PRODUCT_MODELS: dict[str, type[Block] | type[Boost]] = {Kind.BLOCK: Block, Kind.BOOST: Boost}
 UNDO_WITHOUT_APPROVAL = timedelta(hours=1)
 MODELS: dict[str, type[Block] | type[Boost] | type[OptOut]] = {
     Kind.BLOCK: Block,
@@ -235,13 +236,17 @@ def _conflict_note(submission: Submission, others: Sequence[ProductOverride]) ->
 def _already_note(row: ProductOverride) -> str:
     word = "Blocked" if isinstance(row, Block) else "Boosted the same"
     until = f" until {_day(row.ends_at)}" if row.ends_at else ""
-    return f"{word} already{until} ({row.kind} {row.pk})."
+    return f"{word} already{until} ({_name(row)})."
 
 
 def _now_note(row: ProductOverride) -> str:
     until = f"until {_day(row.ends_at)}" if row.ends_at else "without an end"
     factor = f" ×{row.factor:g}" if isinstance(row, Boost) else ""
-    return f"Until now{factor} from {_day(row.starts_at)} {until} ({row.kind} {row.pk})."
+    return f"Until now{factor} from {_day(row.starts_at)} {until} ({_name(row)})."
+
+
+def _name(row: ProductOverride) -> str:
+    return f"{'block' if isinstance(row, Block) else 'boost'} {row.pk}"
 
 
 def _extension(submission: Submission, row: Block | Boost | OptOut) -> Finding:

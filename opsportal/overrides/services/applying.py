@@ -17,6 +17,7 @@ from opsportal.events import outbox
 from opsportal.events import services as events
 from opsportal.events.models import Change
 from opsportal.overrides.models import (
+    EFFECTIVE,
     EVERYWHERE,
     Action,
     Block,
@@ -30,8 +31,8 @@ from opsportal.overrides.models import (
 )
 from opsportal.overrides.pseudonyms import KEY_VERSION
 from opsportal.overrides.selectors.triage import (
-    EFFECTIVE,
     MODELS,
+    PRODUCT_MODELS,
     effective_items,
     triage_overrides,
     triage_targets,
@@ -186,7 +187,7 @@ def _check_still_possible(submission: Submission) -> None:
             Intent(
                 kind=Kind(submission.kind),
                 action=Action(submission.action),
-                surface=submission.surface_id,
+                surface=submission.surface_id or EVERYWHERE,
                 starts_at=submission.starts_at,
                 ends_at=submission.ends_at,
                 factor=submission.factor,
@@ -239,7 +240,7 @@ def _note_what_others_did(submission: Submission) -> None:
 def _supersede(submission: Submission, number: int) -> None:
     """Close the open rules that lie wholly inside the new window: the new rule says it all."""
     changed = submission.items.filter(triage=Triage.CHANGED, dropped=False).values("target")
-    rows = MODELS[submission.kind].objects.filter(
+    rows = PRODUCT_MODELS[submission.kind].objects.filter(
         product_id__in=changed,
         surface=submission.surface_id,
         closed_at=None,
@@ -252,9 +253,8 @@ def _supersede(submission: Submission, number: int) -> None:
 
 def _add_opt_outs(submission: Submission, number: int) -> None:
     received = submission.received_at or clock.now()
-    wanted = {purpose: purpose in submission.purposes for purpose in Purpose.values}
     items = effective_items(submission)
-    added = {purpose: True for purpose, chosen in wanted.items() if chosen}
+    added = dict.fromkeys(submission.purposes, True)
     widened = items.filter(triage=Triage.CHANGED).values("target")
     OptOut.objects.filter(customer_key__in=widened, closed_at=None).update(revision=number, **added)
     insert_from(
@@ -268,7 +268,9 @@ def _add_opt_outs(submission: Submission, number: int) -> None:
         channel=submission.channel,
         received_at=received,
         due_on=due_on(received),
-        **wanted,
+        personalisation=Purpose.PERSONALISATION in submission.purposes,
+        training=Purpose.TRAINING in submission.purposes,
+        sharing=Purpose.SHARING in submission.purposes,
     )
 
 
@@ -304,7 +306,7 @@ def _restore(submission: Submission, number: int) -> QuerySet[Any]:
     undone = submission.undoes
     if undone is None:
         raise Conflict("There is nothing to undo.", code="nothing_to_undo")
-    return _RESTORERS[undone.action](submission, undone, number)
+    return _RESTORERS[Action(undone.action)](submission, undone, number)
 
 
 def _restore_added(submission: Submission, undone: Submission, number: int) -> QuerySet[Any]:
@@ -315,9 +317,12 @@ def _restore_added(submission: Submission, undone: Submission, number: int) -> Q
     _reopen(undone, number)
     if undone.kind == Kind.OPT_OUT:
         widened = undone.items.filter(before__isnull=False, dropped=False, triage=Triage.CHANGED)
-        for target, before in widened.values_list("target", "before"):
-            purposes = {purpose: purpose in before["purposes"] for purpose in Purpose.values}
-            OptOut.objects.filter(customer_key=target, closed_at=None).update(revision=number, **purposes)
+        for item in widened:
+            kept = (item.before or {}).get("purposes", [])
+            purposes = {purpose: purpose in kept for purpose in Purpose.values}
+            OptOut.objects.filter(customer_key=item.target, closed_at=None).update(
+                revision=number, **purposes
+            )
     return _keys_at(model, number)
 
 
@@ -327,11 +332,11 @@ def _restore_withdrawn(submission: Submission, undone: Submission, number: int) 
 
 
 def _restore_extended(submission: Submission, undone: Submission, number: int) -> QuerySet[Any]:
-    model = MODELS[undone.kind]
+    model = PRODUCT_MODELS[undone.kind]
     for item in undone.items.filter(triage__in=EFFECTIVE, dropped=False):
         before = (item.before or {}).get("ends_at")
         end = datetime.fromisoformat(before) if before else None
-        rows = model.objects.filter(pk=item.override_id, closed_at=None, ends_at=undone.ends_at)
+        rows = model.objects.filter(pk=item.override_id or 0, closed_at=None, ends_at=undone.ends_at)
         rows.update(ends_at=end, revision=number)
     return _keys_at(model, number)
 
@@ -376,7 +381,9 @@ def _sentence(submission: Submission, count: int) -> str:
 def _evidence(submission: Submission) -> dict[str, Any]:
     """What the event keeps: numbers and a digest of all keys; a sample of products, never of customers."""
     changes = (
-        Change.objects.filter(revision=submission.revision_id).order_by("key").values_list("key", flat=True)
+        Change.objects.filter(revision=submission.revision_id or 0)
+        .order_by("key")
+        .values_list("key", flat=True)
     )
     digest, sample, count = hashlib.sha256(), [], 0
     for key in changes.values_list("key", flat=True).iterator():

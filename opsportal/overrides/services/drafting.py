@@ -14,6 +14,7 @@ from opsportal.events import outbox
 from opsportal.events import services as events
 from opsportal.overrides.identifiers import Row, read_csv, rows_of
 from opsportal.overrides.models import (
+    EFFECTIVE,
     Action,
     Approval,
     Kind,
@@ -25,7 +26,6 @@ from opsportal.overrides.models import (
 )
 from opsportal.overrides.pseudonyms import customer_key
 from opsportal.overrides.selectors.triage import (
-    EFFECTIVE,
     MODELS,
     Finding,
     assess,
@@ -406,7 +406,9 @@ def check_version(submission: Submission, version: int | None) -> None:
         )
 
 
-def _edited(actor: User, submission: Submission, summary: str, **states: object) -> None:
+def _edited(
+    actor: User, submission: Submission, summary: str, *, before: object = None, after: object = None
+) -> None:
     """Raise the version, void the votes, and weigh the risk anew."""
     submission.version += 1
     submission.decided_by = submission.decided_at = None
@@ -424,5 +426,6 @@ def _edited(actor: User, submission: Submission, summary: str, **states: object)
         subject_type="submission",
         subject_id=submission.pk,
         summary=summary,
-        **states,
+        before=before,
+        after=after,
     )
