@@ -12,9 +12,11 @@ handler404 = "opsportal.core.views.not_found"
 handler500 = "opsportal.core.views.server_error"
 
 urlpatterns = [
+    path("", include("opsportal.home.urls")),
     path("account/", include("opsportal.accounts.urls")),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
+    path("serving/", include("opsportal.serving.urls")),
 ]

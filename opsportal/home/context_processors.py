@@ -1,0 +1,52 @@
+"""What the frame around every page shows: what waits for me, whether the store is live, where I may go."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+
+from django.http import HttpRequest
+
+from opsportal.core.templatetags.ui import duration
+from opsportal.overrides.models import State, Submission
+
+
+@dataclass(frozen=True, slots=True)
+class Pill:
+    """The serving pill of the top bar. `state` is live, behind, stale or unknown."""
+
+    state: str
+    revision: int | None
+    lag_text: str
+
+
+class Frame:
+    """Asks the database only for what a template really shows: fragments, errors and sign-in ask nothing."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def can(self) -> frozenset[str]:
+        """The person's capabilities; none for somebody who has not signed in."""
+        user = self._request.user
+        return user.capabilities if user.is_authenticated else frozenset()
+
+    @cached_property
+    def waiting(self) -> int:
+        """Submissions of others that wait for my approval."""
+        if "overrides.approve" not in self.can:
+            return 0
+        return Submission.objects.filter(state=State.WAITING).exclude(author=self._request.user.pk).count()
+
+    @cached_property
+    def pill(self) -> Pill:
+        try:
+            status = import_module("opsportal.serving.selectors").store_status()
+        except (ModuleNotFoundError, AttributeError):
+            return Pill("unknown", None, "")
+        return Pill(status.state, status.revision, duration(status.lag) if status.lag else "")
+
+
+def frame(request: HttpRequest) -> dict[str, Frame]:
+    """`frame` for templates: at most three queries, each only where it is shown."""
+    return {"frame": Frame(request)}
