@@ -120,8 +120,9 @@ class CleanInputMiddleware:
 
 def _check_envelope(request: HttpRequest) -> None:
     """Path, query and headers, before anything decodes them."""
-    _check_bytes(_raw(request.META.get("PATH_INFO", "")), "The address")
-    _check_bytes(unquote_to_bytes(request.META.get("QUERY_STRING", "")), "The address")
+    # Django has decoded the path and put the percent sign back before the bytes it could not decode.
+    _check_bytes(unquote_to_bytes(request.path_info), "The address")
+    _check_bytes(unquote_to_bytes(_raw(request.META.get("QUERY_STRING", ""))), "The address")
     for name, value in request.META.items():
         if name.startswith("HTTP_") or name in {"CONTENT_TYPE", "REMOTE_USER"}:
             _check_bytes(_raw(str(value)), "A header of the request")
@@ -137,8 +138,8 @@ def _check_envelope(request: HttpRequest) -> None:
 
 
 def _check_form(request: HttpRequest) -> None:
-    """Form fields and file names, once parsed; JSON bodies are the business of StrictJSONParser."""
-    if request.method != "POST":
+    """Form fields and file names, once parsed. The API takes no forms: StrictJSONParser judges its bodies."""
+    if request.method != "POST" or is_api(request):
         return
     if request.content_type == "application/x-www-form-urlencoded":
         _check_bytes(unquote_to_bytes(request.body.replace(b"+", b" ")), "The form")
