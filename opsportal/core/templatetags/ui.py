@@ -1,4 +1,4 @@
-"""Tags and filters of every template: icons, badges, IDs, times, durations and numbers as people read them."""
+"""Tags and filters of every template: icons, badges, IDs, times, durations and numbers as read by people."""
 
 import math
 from collections.abc import Iterable
@@ -75,8 +75,8 @@ def id_chip(value: object) -> SafeString:
     """An ID in fixed-width type with a button that copies it; the button needs scripts."""
     return format_html(
         '<span class="id-chip"><code class="id-chip__text" title="{0}">{0}</code>'
-        '<button type="button" class="id-chip__copy" data-copy="{0}" data-needs-js aria-label="Copy {0}">{1}</button>'
-        "</span>",
+        '<button type="button" class="id-chip__copy" data-copy="{0}" data-needs-js aria-label="Copy {0}">'
+        "{1}</button></span>",
         value,
         icon("copy"),
     )
@@ -211,7 +211,9 @@ def percent(share: float | None) -> str:
 
 
 def _request(context: Context) -> HttpRequest | None:
-    return getattr(context, "request", None) if isinstance(context, RequestContext) else context.get("request")
+    return (
+        getattr(context, "request", None) if isinstance(context, RequestContext) else context.get("request")
+    )
 
 
 @register.simple_tag(takes_context=True)
@@ -228,7 +230,13 @@ def preferences(context: Context) -> SafeString:
 
 @register.inclusion_tag("components/nav_link.html", takes_context=True)
 def nav_link(
-    context: Context, url_name: str, symbol: str, text: str, key: str = "", waiting: int = 0, look: str = "rail__link"
+    context: Context,
+    url_name: str,
+    symbol: str,
+    text: str,
+    key: str = "",
+    waiting: int = 0,
+    look: str = "rail__link",
 ) -> dict[str, Any]:
     """A link of the rail. It is current on its own page and on the pages below it; Home only on its own."""
     request = _request(context)
@@ -267,4 +275,3 @@ def sort_header(context: Context, field: str, text: str, css: str = "", default:
         text,
         icon(symbol),
     )
-
