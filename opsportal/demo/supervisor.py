@@ -96,6 +96,8 @@ def _configuration(port: int) -> str:
             "stdout_logfile_maxbytes": "5MB",
             "stdout_logfile_backups": "1",
         }
+    # One group, so that all are told to stop at once rather than one after the other.
+    sections["group:portal"] = {"programs": ",".join(programs(port))}
     return "\n".join(
         f"[{title}]\n" + "".join(f"{key} = {value.replace('%', '%%')}\n" for key, value in section.items())
         for title, section in sections.items()
