@@ -11,6 +11,7 @@ from rest_framework.request import Request
 
 from opsportal.accounts.keyring import KeyRecord, keyring
 from opsportal.accounts.models import User
+from opsportal.accounts.permissions import capabilities_of
 from opsportal.core.errors import Forbidden, Unauthenticated
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def check_scope(record: KeyRecord, scope: str) -> None:
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """`Authorization: Api-Key opk_…`; `request.user` is the key's owner, `request.auth` the KeyRecord."""
+    """`Authorization: Api-Key opk_…`; `request.auth` is the KeyRecord.
+
+    `request.user` is the key's owner, able to do what the scopes say and nothing else.
+    """
 
     def authenticate(self, request: Request) -> tuple[User, KeyRecord] | None:
         token = _token(request)
@@ -56,7 +60,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         if record is None:
             raise AuthenticationFailed(BAD_KEY, code="bad_key")
         keyring.note_use(record)
-        return record.owner, record
+        return record.owner.limited_to(capabilities_of(record.scopes)), record
 
     def authenticate_header(self, request: Request) -> str:
         return KEYWORD

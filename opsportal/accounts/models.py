@@ -1,5 +1,6 @@
 """People, what they may do, and the keys of machines."""
 
+from copy import copy
 from datetime import timedelta
 from functools import cached_property
 
@@ -21,15 +22,29 @@ class User(AbstractUser):
     # Empty means: the zone of the whole portal.
     time_zone = models.TextField(blank=True, default="")
 
+    # What a key lets its owner do in this one request; None where the person's roles decide.
+    granted: frozenset[str] | None = None
+
     @cached_property
     def roles(self) -> frozenset[Role]:
         """The person's roles; asked once per request, since every request loads a new instance."""
         return frozenset(Role(role) for role in self.role_grants.values_list("role", flat=True))
 
     def can(self, capability: str) -> bool:
-        """True if one of the person's roles has the capability. Raises KeyError for an unknown one."""
+        """True if one of the person's roles, or the key they came with, has the capability.
+
+        Raises KeyError for an unknown one.
+        """
         allowed = CAPABILITIES[capability]
+        if self.granted is not None:
+            return self.is_active and capability in self.granted
         return self.is_active and not allowed.isdisjoint(self.roles)
+
+    def limited_to(self, capabilities: frozenset[str]) -> "User":
+        """A copy of the person that can do exactly this: threads that serve one key share no instance."""
+        limited = copy(self)
+        limited.granted = capabilities
+        return limited
 
     @property
     def capabilities(self) -> frozenset[str]:

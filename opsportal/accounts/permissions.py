@@ -1,5 +1,7 @@
 """Who may do what: two tables, read by screens, services and the API alike."""
 
+from collections.abc import Iterable
+
 from django.db.models import TextChoices
 
 
@@ -41,3 +43,24 @@ SCOPES: dict[str, str] = {
     "overrides:read": "Read blocks, boosts, opt-outs and submissions",
     "overrides:write": "Submit and withdraw blocks, boosts and opt-outs",
 }
+
+# Scope of a key → the capabilities of a person that services ask for.
+SCOPE_CAPABILITIES: dict[str, frozenset[str]] = {
+    "serving:read": frozenset({"serving.view"}),
+    "overrides:read": frozenset({"overrides.view", "optouts.view"}),
+    "overrides:write": frozenset(
+        {
+            "overrides.view",
+            "blocks.write",
+            "boosts.write",
+            "optouts.view",
+            "optouts.write",
+            "optouts.withdraw",
+        }
+    ),
+}
+
+
+def capabilities_of(scopes: Iterable[str]) -> frozenset[str]:
+    """Everything a key with these scopes may do."""
+    return frozenset().union(*(SCOPE_CAPABILITIES[scope] for scope in scopes))

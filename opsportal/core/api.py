@@ -44,3 +44,5 @@ class PortalAPIView(GenericAPIView[Any]):
 
     required_scope: str | Mapping[str, str] | None = None
     required_capability: str | Mapping[str, str] | None = None
+    # OPTIONS would answer with DRF's guesses; what there is to know stands in the OpenAPI document.
+    metadata_class = None
