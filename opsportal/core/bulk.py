@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 from django.db.models import Value
 
@@ -30,7 +31,11 @@ def insert_from(
     }
     quote = connection.ops.quote_name
     names = ", ".join(quote(field.column or field.name) for field in fields.values())
-    select, parameters = source.annotate(**columns).values_list(*columns).query.sql_with_params()
+    try:
+        select, parameters = source.annotate(**columns).values_list(*columns).query.sql_with_params()
+    except EmptyResultSet:
+        # Django sees from the conditions alone that no row can match.
+        return 0
     # PostgreSQL and SQLite share this form; SQLite needs the WHERE to tell ON CONFLICT from a join.
     statement = (
         f"INSERT INTO {quote(model._meta.db_table)} ({names}) SELECT * FROM ({select}) AS rows WHERE true"  # noqa: S608 names come from the model
