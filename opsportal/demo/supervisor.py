@@ -59,7 +59,7 @@ def run(*, port: int) -> NoReturn:
     """Replace this process by the supervisor. It starts everything and restarts whatever ends."""
     for folder in (RUN, LOGS):
         folder.mkdir(exist_ok=True)
-    _CONFIG.write_text(_configuration(port), encoding="utf-8")
+    _CONFIG.write_text(configuration(port), encoding="utf-8")
     # Speaks once the pages answer, then ends.
     subprocess.Popen([sys.executable, "-m", "opsportal.demo.announce"], cwd=FOLDER)
     os.chdir(FOLDER)
@@ -67,7 +67,8 @@ def run(*, port: int) -> NoReturn:
     os.execv(sys.executable, command)  # noqa: S606  fixed words
 
 
-def _configuration(port: int) -> str:
+def configuration(port: int) -> str:
+    """The supervisor's configuration file: each program of `programs`, restarted whenever it ends."""
     sections = {
         "supervisord": {
             "nodaemon": "true",
