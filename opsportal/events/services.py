@@ -118,11 +118,15 @@ def allocate_revision(*, kind: Change.Kind, keys: "QuerySet[Any] | Iterable[str]
     return Revision.objects.create(number=number, at=clock.now(), keys=total)
 
 
-def raise_epoch(*, actor: "AbstractBaseUser | None", reason: str) -> Head:
-    """Start a new epoch, so that this database wins over whatever newer state the store holds."""
+def raise_epoch(*, actor: "AbstractBaseUser | None", reason: str, above: int = 0) -> Head:
+    """Start a new epoch, so that this database wins over whatever newer state the store holds.
+
+    `above` is the epoch that the store is in, if that is higher than ours.
+    """
     with transaction.atomic():
         head = lock_head()
-        head.epoch += 1
+        before = head.epoch
+        head.epoch = max(before, above) + 1
         head.save(update_fields=["epoch"])
         record(
             actor=actor,
@@ -131,7 +135,7 @@ def raise_epoch(*, actor: "AbstractBaseUser | None", reason: str) -> Head:
             subject_id="store",
             summary=f"Started epoch {head.epoch}",
             reason=reason,
-            before={"epoch": head.epoch - 1},
+            before={"epoch": before},
             after={"epoch": head.epoch},
         )
     return head

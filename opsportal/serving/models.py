@@ -1,15 +1,24 @@
 """What the portal knows about the serving store: how far it is, what was rebuilt, what had drifted."""
 
+import uuid
 from typing import ClassVar
 
 from django.db import models
 from django.db.models import Q
 
 
+def new_source() -> str:
+    """An identifier that no other database has."""
+    return uuid.uuid4().hex
+
+
 class Projection(models.Model):
     """How far the serving store is behind the database: one row, which is also the lease on pushing."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    # Which database fills the store. A store that another one filled is never overwritten by itself.
+    source = models.CharField(max_length=32, default=new_source)
+    # What the store held when we last wrote it.
     epoch = models.PositiveIntegerField(default=0)
     revision = models.PositiveBigIntegerField(default=0)
     pushed_at = models.DateTimeField(null=True)

@@ -114,10 +114,10 @@ SWAP = (
     + r"""
 local stage = load_head(KEYS[5])
 if not stage then return {'lost'} end
-local current = load_head(KEYS[1])
+local current = ARGV[3] ~= '1' and load_head(KEYS[1])
 local replayed = 0
 stage.base = stage.revision
-if current and ARGV[3] ~= '1' then
+if current then
   local new, old = tonumber(stage.epoch), tonumber(current.epoch) or 0
   if old > new then return {'epoch', current.epoch} end
   if old == new then
@@ -149,6 +149,7 @@ redis.call('RENAME', KEYS[5], KEYS[1])
 redis.call('PERSIST', KEYS[1])
 save_head(KEYS[1], stage)
 redis.call('HSET', KEYS[1], 'base', string.format('%.0f', stage.base), 'source', ARGV[4], 'built_at', clock())
+if redis.call('TYPE', KEYS[4]).ok ~= 'stream' then redis.call('UNLINK', KEYS[4]) end
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'op', 'swap', 'epoch', stage.epoch,
   'revision', string.format('%.0f', stage.revision))
 return answer('ok', stage, replayed)

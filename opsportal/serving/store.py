@@ -45,8 +45,8 @@ class StoreDown(Exception):
     """The store cannot be written now; the same step may work later. The text is fit for a person."""
 
 
-class HeadUnreadable(Exception):
-    """The store's head is there, but not as we write it."""
+class StoreSpoilt(Exception):
+    """A key of the store is there, but not as we write it; only a rebuild helps."""
 
 
 class Refused(Exception):
@@ -88,7 +88,7 @@ class State:
 
     @classmethod
     def parse(cls, fields: dict[str, str]) -> Self:
-        """The head from its hash. Raises HeadUnreadable."""
+        """The head from its hash. Raises StoreSpoilt."""
         try:
             if fields["schema"] != SCHEMA:
                 raise ValueError(fields["schema"])
@@ -105,9 +105,9 @@ class State:
                 heartbeat_at=float(fields["heartbeat_at"]),
             )
         except (KeyError, ValueError) as error:
-            raise HeadUnreadable from error
+            raise StoreSpoilt from error
         if not 0 < state.epoch < 2**31 or not 0 <= state.revision < 2**53:
-            raise HeadUnreadable
+            raise StoreSpoilt
         return state
 
 
@@ -160,13 +160,13 @@ class Store:
         )
 
     def state(self) -> State | None:
-        """What the head says; None when there is none. Raises HeadUnreadable."""
+        """What the head says; None when there is none. Raises StoreSpoilt."""
         with _translated():
             fields: Any = self.redis.hgetall(self.live.head)
         return State.parse(fields) if fields else None
 
     def beat(self, *, epoch: int, source: str) -> State | None:
-        """Say that the publisher of this epoch is alive; return the head as it is. Raises HeadUnreadable."""
+        """Say that the publisher of this epoch is alive; return the head as it is. Raises StoreSpoilt."""
         with _translated():
             flat = self._beat(keys=[self.live.head], args=[epoch, source])
         return State.parse(dict(zip(flat[::2], flat[1::2], strict=True))) if flat else None
@@ -212,8 +212,11 @@ class Store:
 
     def last_log_id(self) -> str:
         """The id of the newest log entry, to replay from in `swap`."""
-        with _translated():
-            newest: Any = self.redis.xrevrange(self.log, count=1)
+        try:
+            with _translated():
+                newest: Any = self.redis.xrevrange(self.log, count=1)
+        except StoreSpoilt:
+            return "0-0"
         return str(newest[0][0]) if newest else "0-0"
 
     def swap(self, staging: Keys, *, after: str, source: str, force: bool = False) -> Written:
@@ -295,7 +298,7 @@ def digest_of(hashes: int) -> str:
 
 
 class _translated:
-    """Turn what may go away by itself into StoreDown; leave the rest, which is a fault of ours."""
+    """Turn what may go away by itself into StoreDown, and a key of another type into StoreSpoilt."""
 
     def __enter__(self) -> None:
         return None
@@ -303,6 +306,8 @@ class _translated:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, (RedisError, OSError)) and is_retryable(error):
             raise StoreDown(_sentence(error)) from error
+        if isinstance(error, ResponseError) and "WRONGTYPE" in str(error):
+            raise StoreSpoilt("A key of the store is of another type.") from error
 
 
 def is_retryable(error: BaseException) -> bool:

@@ -1,0 +1,79 @@
+"""How the store is doing, as far as the database knows: pages stay fast when the store is frozen."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Min
+
+from opsportal.core import clock
+from opsportal.events.models import Head, Revision
+from opsportal.serving.models import Projection, Rebuild
+
+# Two heartbeats of five seconds.
+STALE_AFTER = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """The store for the pill and the serving page.
+
+    state: `live` (holds the newest revision), `behind` (a revision is on its way), `stale` (out of
+    reach, or nobody publishes) or `unknown` (never published). lag_seconds: age of the oldest
+    revision that is not live. delivery_seconds: how long the newest live one took.
+    """
+
+    state: str
+    revision: int
+    store_revision: int
+    epoch: int
+    pending: int
+    lag_seconds: float
+    delivery_seconds: float | None
+    heartbeat_at: datetime | None
+    heartbeat_age_seconds: float | None
+    failing_since: datetime | None
+    error: str
+    products: int
+    customers: int
+    digest: str
+    rebuilding: Rebuild | None
+
+
+def store_status() -> StoreStatus:
+    """The state of the store; four small queries, nothing but the database."""
+    moment = clock.now()
+    head = Head.objects.filter(pk=1).first() or Head()
+    projection = Projection.objects.filter(pk=1).first() or Projection()
+    waiting = Revision.objects.filter(live_at=None).aggregate(count=Count("number"), oldest=Min("at"))
+    newest = Revision.objects.filter(live_at__isnull=False).order_by("-number").first()
+    lag = (moment - waiting["oldest"]).total_seconds() if waiting["oldest"] else 0.0
+    age = (moment - projection.heartbeat_at).total_seconds() if projection.heartbeat_at else None
+    if projection.pushed_at is None and projection.failing_since is None:
+        state = "unknown"
+    elif projection.failing_since is not None or age is None or age > STALE_AFTER.total_seconds():
+        state = "stale"
+    else:
+        state = "behind" if waiting["count"] else "live"
+    return StoreStatus(
+        state=state,
+        revision=head.revision,
+        store_revision=projection.revision,
+        epoch=head.epoch,
+        pending=waiting["count"],
+        lag_seconds=max(0.0, lag),
+        delivery_seconds=(newest.live_at - newest.at).total_seconds() if newest and newest.live_at else None,
+        heartbeat_at=projection.heartbeat_at,
+        heartbeat_age_seconds=None if age is None else max(0.0, age),
+        failing_since=projection.failing_since,
+        error=projection.last_error or _sentence(state),
+        products=projection.products,
+        customers=projection.customers,
+        digest=projection.digest,
+        rebuilding=Rebuild.objects.filter(finished_at=None).first() if projection.leased_until else None,
+    )
+
+
+def _sentence(state: str) -> str:
+    if state == "stale":
+        return "Nobody has published for more than ten seconds: is the pusher or the worker running?"
+    return "Nothing has been published yet." if state == "unknown" else ""
