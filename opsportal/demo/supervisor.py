@@ -57,7 +57,7 @@ def programs(port: int) -> dict[str, list[str]]:
 
 def run(*, port: int) -> NoReturn:
     """Replace this process by the supervisor. It starts everything and restarts whatever ends."""
-    for folder in (RUN, LOGS):
+    for folder in (RUN, LOGS, VAR / "static"):
         folder.mkdir(exist_ok=True)
     _CONFIG.write_text(configuration(port), encoding="utf-8")
     # Speaks once the pages answer, then ends.
