@@ -12,7 +12,7 @@ from django.template import Context, RequestContext, Template
 from django.test import RequestFactory
 from django.urls import path
 from django.utils import timezone
-from pytest_django import SettingsWrapper
+from pytest_django.fixtures import Settings
 
 from opsportal.core.templatetags import ui
 
@@ -72,7 +72,7 @@ def test_id_chip__id_with_markup__is_escaped_in_text_and_attribute() -> None:
     assert 'data-copy="85123&quot;&gt;&lt;img&gt;"' in html
 
 
-def test_icons__every_name_in_the_code__is_drawn_in_the_sprite(settings: SettingsWrapper) -> None:
+def test_icons__every_name_in_the_code__is_drawn_in_the_sprite(settings: Settings) -> None:
     sprite = (settings.BASE_DIR / "static/img/icons.svg").read_text(encoding="utf-8")
 
     missing = [name for name in ui.BADGE_ICONS.values() if f'<symbol id="{name}"' not in sprite]
@@ -262,7 +262,7 @@ def test_nav_link__something_waits__says_how_many() -> None:
 # -- Components -------------------------------------------------------------------------------
 
 
-def test_components__every_file__opens_with_its_context(settings: SettingsWrapper) -> None:
+def test_components__every_file__opens_with_its_context(settings: Settings) -> None:
     folder = settings.BASE_DIR / "templates/components"
 
     silent = [page.name for page in folder.glob("*.html") if not page.read_text("utf-8").startswith("{# ")]
@@ -270,7 +270,7 @@ def test_components__every_file__opens_with_its_context(settings: SettingsWrappe
     assert silent == []
 
 
-def test_components__every_icon_they_name__is_drawn(settings: SettingsWrapper) -> None:
+def test_components__every_icon_they_name__is_drawn(settings: Settings) -> None:
     sprite = (settings.BASE_DIR / "static/img/icons.svg").read_text(encoding="utf-8")
     drawn = set(re.findall(r'<symbol id="([a-z-]+)"', sprite))
 
@@ -286,7 +286,7 @@ def test_components__every_icon_they_name__is_drawn(settings: SettingsWrapper) -
 @pytest.mark.parametrize(
     "mark", [r"\sstyle=", r"\son[a-z]+=", r"<style", r"<script(?![^>]* src=)", r"\bhx-on"]
 )
-def test_templates__every_file__has_nothing_inline(settings: SettingsWrapper, mark: str) -> None:
+def test_templates__every_file__has_nothing_inline(settings: Settings, mark: str) -> None:
     pages = (settings.BASE_DIR / "templates").rglob("*.html")
 
     guilty = [page.name for page in pages if re.search(mark, page.read_text(encoding="utf-8"))]

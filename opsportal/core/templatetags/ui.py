@@ -237,12 +237,16 @@ def nav_link(
     key: str = "",
     waiting: int = 0,
     look: str = "rail__link",
+    below: str = "",
 ) -> dict[str, Any]:
-    """A link of the rail. It is current on its own page and on the pages below it; Home only on its own."""
+    """A link of the rail. It is current on its own page and on the pages below it; Home only on its own.
+
+    below: the path that counts as below it, where that is wider than its own address.
+    """
     request = _request(context)
     url = reverse(url_name)
     path = request.path if request else ""
-    current = "page" if path == url else "true" if url != "/" and path.startswith(url) else ""
+    current = "page" if path == url else "true" if url != "/" and path.startswith(below or url) else ""
     return {
         "url": url,
         "symbol": symbol,
