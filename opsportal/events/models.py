@@ -36,6 +36,8 @@ class Event(models.Model):
             models.Index(fields=["subject_type", "subject_id", "-sequence"], name="event_subject"),
             # The activity page filtered by person.
             models.Index(fields=["actor", "-sequence"], name="event_actor"),
+            # From which number to which number a span of days goes.
+            models.Index(fields=["at", "sequence"], name="event_day"),
         ]
 
     def __str__(self) -> str:
@@ -136,6 +138,8 @@ class OutboxMessage(models.Model):
         indexes: ClassVar = [
             # What is due, oldest first.
             models.Index(fields=["due_at"], condition=Q(delivered_at=None, dead_at=None), name="outbox_due"),
+            # What nobody tries any more, newest first: few rows among many delivered ones.
+            models.Index(fields=["dead_at"], condition=Q(dead_at__isnull=False), name="outbox_dead"),
         ]
 
     def __str__(self) -> str:

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Min
 
 from opsportal.core import clock
-from opsportal.events.models import Head, Revision
-from opsportal.serving.models import Projection, Rebuild
+from opsportal.events.models import Head, OutboxMessage, Revision
+from opsportal.overrides.models import Submission
+from opsportal.serving.models import Drift, Projection, Rebuild
 
 # Two heartbeats of five seconds.
 STALE_AFTER = timedelta(seconds=10)
@@ -70,6 +71,53 @@ def store_status() -> StoreStatus:
         customers=projection.customers,
         digest=projection.digest,
         rebuilding=Rebuild.objects.filter(finished_at=None).first() if projection.leased_until else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRevision:
+    """A revision that the store does not hold yet, and the submission that made it, if one did."""
+
+    number: int
+    at: datetime
+    keys: int
+    submission: Submission | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreHistory:
+    """What the serving page shows below the state; each list is bounded.
+
+    proved_at: when all entries were last compared. rebuild_wanted: why the next push fills the store anew.
+    """
+
+    pending: list[PendingRevision]
+    rebuilds: list[Rebuild]
+    drifts: list[Drift]
+    dead: list[OutboxMessage]
+    dead_total: int
+    proved_at: datetime | None
+    rebuild_wanted: str
+
+
+def store_history(*, rows: int = 10) -> StoreHistory:
+    """The newest rebuilds and findings, the oldest pending revisions and the dead messages; 7 queries."""
+    projection = Projection.objects.filter(pk=1).first() or Projection()
+    waiting = list(Revision.objects.filter(live_at=None).order_by("number")[:rows])
+    submissions = Submission.objects.filter(revision__in=[revision.number for revision in waiting])
+    made_by = {submission.revision_id: submission for submission in submissions.select_related("author")}
+    dead = OutboxMessage.objects.filter(dead_at__isnull=False)
+    return StoreHistory(
+        pending=[
+            PendingRevision(revision.number, revision.at, revision.keys, made_by.get(revision.number))
+            for revision in waiting
+        ],
+        rebuilds=list(Rebuild.objects.order_by("-id")[:rows]),
+        drifts=list(Drift.objects.order_by("-id")[:rows]),
+        dead=list(dead.order_by("-dead_at", "-id")[:rows]),
+        dead_total=dead.count(),
+        proved_at=projection.compared_at,
+        rebuild_wanted=projection.rebuild_wanted,
     )
 
 
