@@ -37,7 +37,7 @@ venv:
 	if [ -x $(python) ] && [ "$$stamp" = "$$(cat .venv/stamp 2>/dev/null)" ]; then exit 0; fi; \
 	echo "Installing the packages of requirements.lock into .venv (once; a minute or two) …"; \
 	rm -f .venv/stamp && "$$found" -m venv --clear .venv && \
-	$(python) -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
+	$(python) -m pip install -qq --disable-pip-version-check --no-input --no-deps --require-hashes \
 	  -r requirements.lock && \
 	printf '%s\n' "$$stamp" > .venv/stamp
 
