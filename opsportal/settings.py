@@ -312,6 +312,8 @@ SPECTACULAR_SETTINGS = {
 
 LOG_LEVEL = env_text("LOG_LEVEL", "INFO")
 DJANGO_STRUCTLOG_CELERY_ENABLED = False
+# It believes the left-most X-Forwarded-For, which anybody can write; sign-in logs the address we trust.
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -99,7 +99,7 @@ def test_header__unclean__is_refused(client: Client, value: str) -> None:
         (b"%ff=a", 400),
         (b"a=" + b"x" * (portal_settings.DATA_UPLOAD_MAX_MEMORY_SIZE - 2), 200),
         (b"a=" + b"x" * portal_settings.DATA_UPLOAD_MAX_MEMORY_SIZE, 413),
-        (b"&".join(b"a%d=" % number for number in range(portal_settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1)), 413),
+        (b"a=&" * (portal_settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1), 413),
     ],
 )
 def test_form__unclean_or_too_large__is_refused(client: Client, body: bytes, status: int) -> None:

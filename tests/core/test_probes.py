@@ -2,9 +2,8 @@
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
-
-from opsportal.core import views
 
 
 def test_healthz__database_away__still_answers(client: Client) -> None:
@@ -37,7 +36,7 @@ def test_readyz__database_away__says_so(client: Client, monkeypatch: pytest.Monk
     def away(self: object) -> None:
         raise OperationalError("no route to host db.example")
 
-    monkeypatch.setattr(views.MigrationRecorder, "applied_migrations", away)
+    monkeypatch.setattr(MigrationRecorder, "applied_migrations", away)
 
     response = client.get("/readyz")
 

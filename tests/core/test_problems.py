@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 from pytest_django import Settings
 
@@ -26,7 +25,7 @@ def problem(response: Any) -> dict[str, Any]:
     return body
 
 
-def post(client: Client, body: object) -> HttpResponse:
+def post(client: Client, body: object) -> Any:
     return client.post("/api/v1/test/echo", body, content_type="application/json")
 
 
