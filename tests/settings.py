@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 from opsportal.demo.ports import free_port
 
@@ -42,7 +43,7 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # Argon2 i
 # The live server of the browser tests speaks plain HTTP.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "session", "csrf"
-STATIC_ROOT = _folder.name  # WhiteNoise warns about a folder that is missing
+STATIC_ROOT = Path(_folder.name)  # WhiteNoise warns about a folder that is missing
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
