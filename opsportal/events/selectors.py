@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
+from opsportal.events.chain import GENESIS, chain_hash
 from opsportal.events.models import ChainHead, Event
-from opsportal.events.services import GENESIS, chain_hash
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Write the audit trail and allocate revisions; both only inside the caller's transaction."""
 
-import hashlib
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +8,13 @@ from django.db.models import F, QuerySet
 
 from opsportal.core import clock
 from opsportal.core.bulk import insert_from
+from opsportal.events.chain import chain_hash
 from opsportal.events.models import ChainHead, Change, Event, Head, Revision
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
 SYSTEM = "system"
-GENESIS = "0" * 64
 TOUCH_BATCH = 2_000
 
 
@@ -57,26 +55,6 @@ def record(
     event.save(force_insert=True)
     ChainHead.objects.filter(pk=1).update(sequence=event.sequence, hash=event.hash)
     return event
-
-
-def chain_hash(event: Event) -> str:
-    """SHA-256 (64 hex digits) over the event's content and the previous event's hash, as canonical JSON."""
-    content = [
-        event.sequence,
-        event.at.isoformat(),
-        event.actor_id,
-        event.actor_name,
-        event.verb,
-        event.subject_type,
-        event.subject_id,
-        event.summary,
-        event.reason,
-        event.before,
-        event.after,
-        event.previous_hash,
-    ]
-    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def lock_head() -> Head:

@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from opsportal.accounts.models import User
 from opsportal.events import selectors, services
+from opsportal.events.chain import GENESIS
 from opsportal.events.models import ChainHead, Event
 
 
@@ -48,7 +49,7 @@ def test_record__outside_a_transaction__is_refused() -> None:
 def test_record__several_events__chains_each_to_the_one_before(ana: User) -> None:
     first, second = write_events(ana, 2)
 
-    assert (first.sequence, first.previous_hash) == (1, services.GENESIS)
+    assert (first.sequence, first.previous_hash) == (1, GENESIS)
     assert (second.sequence, second.previous_hash) == (2, first.hash)
     assert second.actor_name == "ana"
     assert selectors.verify_chain() == selectors.ChainProof(events=2, broken_at=None, problem="")
