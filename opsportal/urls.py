@@ -15,6 +15,8 @@ urlpatterns = [
     path("", include("opsportal.home.urls")),
     path("account/", include("opsportal.accounts.urls")),
     path("admin/", admin.site.urls),
+    path("api/v1/", include("opsportal.overrides.api.urls")),
+    path("api/v1/", include("opsportal.serving.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
