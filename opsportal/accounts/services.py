@@ -154,17 +154,43 @@ def create_person(
 
 
 @transaction.atomic
-def change_password(*, actor: User, password: str) -> None:
-    """Set the person's own password; every other session of theirs ends with it. Raises Invalid if weak."""
-    _check_password(password, actor)
-    actor.set_password(password)
-    actor.save(update_fields=["password"])
+def change_password(*, actor: User | None, user: User, password: str) -> None:
+    """Set the person's password; their sessions end with it. Raises Invalid if it is weak."""
+    if actor != user:
+        _require(actor, "accounts.manage")
+    _check_password(password, user)
+    user.set_password(password)
+    user.save(update_fields=["password"])
     record(
         actor=actor,
         verb="password_changed",
         subject_type="person",
-        subject_id=actor.pk,
-        summary=f"{actor.username} changed the password",
+        subject_id=user.pk,
+        summary=f"The password of {user.username} was changed",
+    )
+
+
+@transaction.atomic
+def set_active(*, actor: User | None, user: User, active: bool, reason: str = "") -> None:
+    """Close or reopen the account: a closed one loses its sessions, keys and rights with the next request.
+
+    Locks the administrators' grants. Raises Conflict if nobody would be administrator any more.
+    """
+    _require(actor, "accounts.manage")
+    if user.is_active == active:
+        return
+    if not active:
+        _keep_an_administrator(without=user)
+    user.is_active = active
+    user.save(update_fields=["is_active"])
+    _roles_changed(user)
+    record(
+        actor=actor,
+        verb="reopened" if active else "closed",
+        subject_type="person",
+        subject_id=user.pk,
+        summary=f"Account of {user.username} {'reopened' if active else 'closed'}",
+        reason=reason,
     )
 
 
@@ -202,18 +228,17 @@ def grant_role(*, actor: User | None, user: User, role: str, reason: str = "") -
 
 @transaction.atomic
 def revoke_role(*, actor: User | None, user: User, role: str, reason: str = "") -> None:
-    """Take the role from the person; effective with their next request. Locks the grants of the role.
+    """Take the role from the person; effective with their next request. Locks the administrators' grants.
 
     Raises NotFound if they do not have it, Conflict if nobody would be administrator any more.
     """
     _require(actor, "accounts.manage")
     known = _known_role(role)
-    holders = list(RoleGrant.objects.select_for_update().filter(role=known, user__is_active=True))
     grant = RoleGrant.objects.filter(role=known, user=user).first()
     if grant is None:
         raise NotFound(f"{user.username} is not {known.label}.")
-    if known == Role.ADMINISTRATOR and all(holder.user_id == user.pk for holder in holders):
-        raise Conflict("Somebody must stay administrator.", code="last_administrator")
+    if known == Role.ADMINISTRATOR:
+        _keep_an_administrator(without=user)
     grant.delete()
     _roles_changed(user)
     record(
@@ -312,6 +337,14 @@ def service_account(*, name: str) -> User:
 def _require(actor: User | None, capability: str) -> None:
     if actor is not None and not actor.can(capability):
         raise Forbidden("Your roles do not allow this.", code="capability")
+
+
+def _keep_an_administrator(*, without: User) -> None:
+    # Locked, so that two administrators cannot remove each other at the same moment.
+    grants = RoleGrant.objects.select_for_update(of=("self",)).filter(role=Role.ADMINISTRATOR)
+    holders = set(grants.filter(user__is_active=True).order_by("pk").values_list("user_id", flat=True))
+    if holders == {without.pk}:
+        raise Conflict("Somebody must stay administrator.", code="last_administrator")
 
 
 def _known_role(role: str) -> Role:

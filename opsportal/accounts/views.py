@@ -84,7 +84,9 @@ def password(request: Request) -> HttpResponse:
     form = PasswordForm(request.POST, user=request.user)
     if form.is_valid():
         try:
-            services.change_password(actor=request.user, password=form.cleaned_data["password"])
+            services.change_password(
+                actor=request.user, user=request.user, password=form.cleaned_data["password"]
+            )
         except Invalid as error:
             show_refusal(form, error)
         else:

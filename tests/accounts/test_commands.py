@@ -4,6 +4,7 @@ import io
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 
 from opsportal.accounts.keyring import keyring
 from opsportal.accounts.models import ApiKey, Role, User
@@ -84,3 +85,43 @@ def test_create_person__bad_input__makes_nothing(
         run("create_person", name, "--role", role)
 
     assert list(User.objects.values_list("username", flat=True)) == ["ana"]
+
+
+def test_change_person__roles_and_password__in_one_go(ana: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a much longer secret 7\n"))
+
+    output = run("change_person", "ana", "--grant", "approver", "--revoke", "agent", "--password")
+
+    assert output == "ana: approver\n"
+    ana = User.objects.get(username="ana")
+    assert ana.roles == {Role.APPROVER}
+    assert ana.check_password("a much longer secret 7")
+    verbs = list(Event.objects.order_by("sequence").values_list("verb", flat=True))
+    assert verbs == ["role_granted", "role_revoked", "password_changed"]
+
+
+def test_change_person__one_part_fails__changes_nothing(ana: User) -> None:
+    with pytest.raises(CommandError, match="There is no role 'emperor'"):
+        run("change_person", "ana", "--grant", "approver", "--grant", "emperor")
+
+    assert User.objects.get(username="ana").roles == {Role.AGENT}
+    assert not Event.objects.exists()
+
+
+def test_change_person__closed__is_out_at_once_and_comes_back(ana: User, client: Client) -> None:
+    client.force_login(ana)
+    assert client.get("/account/").status_code == 200
+
+    assert run("change_person", "ana", "--close", "--reason", "left us") == "ana: closed\n"
+
+    assert client.get("/account/").status_code == 302
+    assert Event.objects.get().reason == "left us"
+    assert run("change_person", "ana", "--reopen") == "ana: agent\n"
+    assert client.get("/account/").status_code == 200
+
+
+def test_change_person__last_administrator__cannot_be_closed(root: User) -> None:
+    with pytest.raises(CommandError, match="Somebody must stay administrator"):
+        run("change_person", "root", "--close")
+
+    assert User.objects.get(username="root").is_active

@@ -1,12 +1,11 @@
 """Make an account on the server: the first administrator comes into being this way."""
 
-import getpass
-import sys
 from typing import Any
 
 from django.core.management import BaseCommand, CommandError, CommandParser
 
 from opsportal.accounts import services
+from opsportal.accounts.management.passwords import read_password
 from opsportal.accounts.models import Role
 from opsportal.core.errors import PortalError
 
@@ -19,11 +18,9 @@ class Command(BaseCommand):
         parser.add_argument("--role", action="append", default=[], help="One of: " + ", ".join(Role.values))
 
     def handle(self, *args: Any, **options: Any) -> None:
-        is_terminal = sys.stdin.isatty()
-        password = getpass.getpass("Password: ") if is_terminal else sys.stdin.readline().rstrip("\r\n")
         try:
             user = services.create_person(
-                actor=None, username=options["name"], roles=options["role"], password=password
+                actor=None, username=options["name"], roles=options["role"], password=read_password()
             )
         except PortalError as error:
             raise CommandError(error.message) from None
