@@ -24,6 +24,7 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+@extend_schema_field({"type": "array", "items": {"type": "string"}, "minItems": 1})
 class TextListField(serializers.Field[Any, Any, Any, Any]):
     """A list of JSON strings, each an ID. More than `most` are refused as too large before anything else."""
 

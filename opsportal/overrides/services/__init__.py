@@ -13,7 +13,7 @@ from opsportal.overrides.services.drafting import (
     receive_file,
 )
 from opsportal.overrides.services.intent import Intent
-from opsportal.overrides.services.requesting import request_changes, request_targets
+from opsportal.overrides.services.requesting import request_changes, request_targets, request_undo
 
 __all__ = [
     "Intent",
@@ -30,6 +30,7 @@ __all__ = [
     "reject",
     "request_changes",
     "request_targets",
+    "request_undo",
     "retry",
     "submit",
     "tidy",

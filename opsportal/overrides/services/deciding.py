@@ -119,6 +119,9 @@ def _decide(actor: User, submission_id: int, version: int, verdict: str, comment
     )
     submission.decided_by = actor
     submission.decided_at = clock.now()
+    if verdict == Approval.Verdict.APPROVED:
+        # Before the first event: everybody takes the head before the chain.
+        events.lock_head()
     events.record(
         actor=actor,
         verb=f"submission.{verdict}",

@@ -2,15 +2,21 @@
 
 from collections.abc import Callable, Sequence
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from opsportal.accounts.models import User
 from opsportal.core.errors import Conflict, Invalid, Problem
+from opsportal.events import services as events
 from opsportal.overrides.models import Submission, Triage
 from opsportal.overrides.selectors.triage import effective_items
 from opsportal.overrides.services.applying import apply_locked
 from opsportal.overrides.services.deciding import submit
-from opsportal.overrides.services.drafting import draft_changes, draft_targets
+from opsportal.overrides.services.drafting import (
+    draft_changes,
+    draft_targets,
+    draft_undo,
+    lock_submission,
+)
 from opsportal.overrides.services.intent import Intent
 
 PROBLEMS_SHOWN = 100
@@ -58,24 +64,35 @@ def request_changes(
     return _once(actor, idempotency_key, request_digest, open_draft)
 
 
+def request_undo(*, actor: User, submission_id: int, reason: str = "") -> Submission:
+    """Undo a submission in one step: at once, or waiting for a second person where that is risky.
+
+    Locks the undone submission, then the head. Raises NotFound, Forbidden, Conflict.
+    """
+    with transaction.atomic():
+        lock_submission(submission_id)
+        events.lock_head()
+        draft = draft_undo(actor=actor, submission_id=submission_id, reason=reason)
+        return submit(actor=actor, submission_id=draft.pk)
+
+
 def _once(actor: User, key: str | None, digest: str, open_draft: Callable[[], Submission]) -> Submission:
     if found := _earlier(actor, key, digest):
         return found
-    try:
-        with transaction.atomic():
-            submission = open_draft()
-            Submission.objects.filter(pk=submission.pk).update(idempotency_key=key, request_digest=digest)
-            if effective_items(submission).exists():
-                submission = submit(actor=actor, submission_id=submission.pk)
-            else:
-                # What was asked for holds already: a repeat is not an error.
-                apply_locked(submission)
-            return submission
-    except IntegrityError:
-        # Two requests with one key at once: the loser returns what the winner saved.
+    with transaction.atomic():
+        # Before the first event: whoever applies takes the head before the chain. It also lets a
+        # repeat that came at the same time see what the first one saved.
+        events.lock_head()
         if found := _earlier(actor, key, digest):
             return found
-        raise
+        submission = open_draft()
+        submission.idempotency_key, submission.request_digest = key, digest
+        submission.save(update_fields=["idempotency_key", "request_digest"])
+        if effective_items(submission).exists():
+            return submit(actor=actor, submission_id=submission.pk)
+        # What was asked for holds already: a repeat is not an error.
+        apply_locked(submission)
+        return submission
 
 
 def _earlier(actor: User, key: str | None, digest: str) -> Submission | None:
