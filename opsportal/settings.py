@@ -305,7 +305,13 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
-    "POSTPROCESSING_HOOKS": ["opsportal.serving.schema.add_decision_paths"],
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": [
+        "opsportal.serving.schema.add_decision_paths",
+        "opsportal.core.schema.describe_problems",
+    ],
 }
 
 # -- Logs -----------------------------------------------------------------------------------
