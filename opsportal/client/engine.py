@@ -161,7 +161,11 @@ def explain(text: str, *, surface: str, now: float, purposes: str = "") -> Expla
     """Why a product with the rules `text` is blocked, boosted or left alone on `surface`."""
     rules = parse_rules(text)
     winner = _winner(rules, surface, now)
-    verdicts = [_verdict(rule, winner, surface, now) for rule in rules]
+    # By place, since two rules may be equal in everything.
+    winning = next((place for place, rule in enumerate(rules) if rule is winner), None)
+    verdicts = [
+        _verdict(rule, winner, surface, now, wins=place == winning) for place, rule in enumerate(rules)
+    ]
     blocked = winner is not None and winner.kind == BLOCK
     boost = winner.factor if winner and not blocked else 1.0
     return Explanation(personalize(purposes), blocked, boost, winner, verdicts)
@@ -194,14 +198,14 @@ def _applies(rule: Rule, surface: str, now: float) -> bool:
     )
 
 
-def _verdict(rule: Rule, winner: Rule | None, surface: str, now: float) -> Verdict:
+def _verdict(rule: Rule, winner: Rule | None, surface: str, now: float, *, wins: bool) -> Verdict:
     if rule.surface not in (EVERYWHERE, surface):
         return Verdict(rule, applies=False, wins=False, why=f"It is for {rule.surface} only.")
     if rule.starts > now:
         return Verdict(rule, applies=False, wins=False, why="It has not started yet.")
     if rule.ends and rule.ends <= now:
         return Verdict(rule, applies=False, wins=False, why="It has ended.")
-    if rule is winner:
+    if wins:
         why = "It hides the product." if rule.kind == BLOCK else "It decides the factor."
         return Verdict(rule, applies=True, wins=True, why=why)
     if rule.kind == BLOCK:
