@@ -12,8 +12,10 @@ from opsportal.core.errors import Invalid, NotFound, PortalError, TooLarge
 from opsportal.core.http import is_api
 from opsportal.core.problems import (
     CONTENT_TYPE,
+    FAULT_OF_OURS,
     NOTHING_SAVED,
     OtherRefusal,
+    ServerError,
     as_portal_error,
     error_response,
     problem_response,
@@ -102,12 +104,17 @@ class CleanInputMiddleware:
         return None if error is None else error_response(request, error)
 
     def _in_our_shape(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Replace what Django answers by itself: its DEBUG page for unknown addresses, HTML under /api/."""
+        """Replace what Django answers by itself: HTML under /api/, and its own pages under DEBUG.
+
+        Those need inline script and style, which the policy forbids; the traceback is in the log.
+        """
         if response.status_code < 400:
             return response
         if is_api(request) and response.headers.get("Content-Type", "") != CONTENT_TYPE:
             if response.status_code == 404:
                 return problem_response(NotFound("There is nothing at this address."))
+            if response.status_code == 500:
+                return problem_response(ServerError(FAULT_OF_OURS))
             kept = {name: response.headers[name] for name in ("Allow", "Retry-After") if name in response}
             refusal = OtherRefusal(
                 "The request was refused.", status=response.status_code, code="refused", headers=kept
@@ -115,6 +122,8 @@ class CleanInputMiddleware:
             return problem_response(refusal)
         if settings.DEBUG and response.status_code == 404 and request.resolver_match is None:
             return error_response(request, NotFound("There is nothing at this address."))
+        if settings.DEBUG and response.status_code == 500:
+            return error_response(request, ServerError(FAULT_OF_OURS))
         return response
 
 

@@ -32,6 +32,7 @@ from opsportal.core.http import is_api
 
 CONTENT_TYPE = "application/problem+json"
 NOTHING_SAVED = "Nothing was saved."
+FAULT_OF_OURS = "The fault is on our side and has been noted. Try again in a moment."
 
 
 class ServerError(PortalError):

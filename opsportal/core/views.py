@@ -11,7 +11,13 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
 from opsportal.core.errors import Forbidden, Invalid, NotFound, Unavailable
-from opsportal.core.problems import ServerError, as_portal_error, error_response, problem_response
+from opsportal.core.problems import (
+    FAULT_OF_OURS,
+    ServerError,
+    as_portal_error,
+    error_response,
+    problem_response,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +42,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """handler500: 503 when the database is away, else 500; never the cause."""
     error = as_portal_error(sys.exc_info()[1])
     if error is None:
-        error = ServerError("The fault is on our side and has been noted. Try again in a moment.")
+        error = ServerError(FAULT_OF_OURS)
     return error_response(request, error)
 
 

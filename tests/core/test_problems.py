@@ -163,7 +163,10 @@ def test_page__refusal__is_html_in_words(
     assert b"<h1>" in response.content
 
 
-def test_page__bug__tells_nothing(quiet: Client) -> None:
+@pytest.mark.parametrize("debug", [False, True])
+def test_page__bug__tells_nothing(settings: Settings, quiet: Client, debug: bool) -> None:
+    settings.DEBUG = debug
+
     response = quiet.get("/test/faults/bug")
 
     assert response.status_code == 500
