@@ -9,6 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.middleware import HtmxDetails
 
 from opsportal.core.http import Request
 
@@ -46,9 +47,10 @@ def needs(*capabilities: str) -> Callable[[View[P]], Guarded[P]]:
 
 def to_sign_in(request: HttpRequest) -> HttpResponse:
     """To the sign-in page; an htmx fragment moves the whole page there instead of swapping a form in."""
-    htmx = request.headers.get("HX-Request") == "true"
+    htmx = HtmxDetails(request)
     if htmx:
-        came_from = request.headers.get("HX-Current-URL-Path") or "/"
+        # The fragment's own address is no page; this is None when the page is not ours.
+        came_from = htmx.current_url_abs_path or "/"
     else:
         # A form that was sent after the session ended cannot be repeated: back to where it came from.
         came_from = request.get_full_path() if request.method == "GET" else request.path
