@@ -21,6 +21,11 @@ class Changed(NamedTuple):
     revision: int
 
 
+def end_of(revision: int) -> Changed:
+    """The place behind every change of a revision, to go on from: no kind sorts behind `z`."""
+    return Changed("z", "", revision)
+
+
 def entries_of(changes: Sequence[Changed]) -> list[Entry]:
     """What each key shall hold now. The rules may be newer than the revision, never older."""
     return [

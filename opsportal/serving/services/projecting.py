@@ -17,9 +17,9 @@ from opsportal.serving.models import Projection, Rebuild
 from opsportal.serving.services import lease
 from opsportal.serving.services.desired import (
     PAGE,
-    Changed,
     all_changes,
     changes_after,
+    end_of,
     entries_of,
     in_batches,
 )
@@ -198,7 +198,7 @@ def _bring_up_to_date(store: Store, held: lease.Lease) -> tuple[int, str]:
 
 def _push_changes(store: Store, held: lease.Lease, *, epoch: int, after: int) -> tuple[Written, int]:
     """Push every change behind revision `after`; the head's revision rises with the last batch."""
-    target, last, keys = _newest_revision(), Changed("", "", after), 0
+    target, last, keys = _newest_revision(), end_of(after), 0
     while True:
         page = changes_after(last, PAGE)
         full = len(page) == PAGE
@@ -224,7 +224,7 @@ def _push_ahead(store: Store, *, epoch: int, after: int) -> int:
     Returns the last revision that is live that way. The head's revision stays, since it promises
     everything before it too.
     """
-    page = changes_after(Changed("", "", after), BATCH + 1)
+    page = changes_after(end_of(after), BATCH + 1)
     if not 0 < len(page) <= BATCH:
         return after
     # A page that is not full holds all keys of its revisions.
@@ -309,7 +309,7 @@ def _swap(
     """Bring the staging set up to date until the rest is small enough to be replayed within the swap."""
     for _ in range(SWAP_TRIES):
         after, target = store.last_log_id(), _newest_revision()
-        last = Changed("", "", revision)
+        last = end_of(revision)
         while page := changes_after(last, PAGE):
             last = page[-1]
             target = max(target, last.revision)
