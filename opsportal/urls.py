@@ -19,6 +19,7 @@ urlpatterns = [
     path("api/v1/", include("opsportal.serving.api.urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("healthz", views.healthz, name="healthz"),
+    path("overrides/", include("opsportal.overrides.urls")),
     path("readyz", views.readyz, name="readyz"),
     path("serving/", include("opsportal.serving.urls")),
 ]
