@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 
 from django.http import HttpRequest
 
 from opsportal.core.templatetags.ui import duration
 from opsportal.overrides.models import State, Submission
+from opsportal.serving.selectors import StoreStatus, store_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,18 @@ class Frame:
         return Submission.objects.filter(state=State.WAITING).exclude(author=self._request.user.pk).count()
 
     @cached_property
+    def status(self) -> StoreStatus:
+        """The serving store as the database knows it."""
+        return store_status()
+
+    @cached_property
     def pill(self) -> Pill:
-        try:
-            status = import_module("opsportal.serving.selectors").store_status()
-        except (ModuleNotFoundError, AttributeError):
-            return Pill("unknown", None, "")
-        return Pill(status.state, status.revision, duration(status.lag) if status.lag else "")
+        """How long the oldest change waits while the store is behind, else how long the newest one took."""
+        status = self.status
+        seconds = status.lag_seconds if status.pending else status.delivery_seconds
+        return Pill(status.state, status.store_revision, duration(seconds) if seconds is not None else "")
 
 
 def frame(request: HttpRequest) -> dict[str, Frame]:
-    """`frame` for templates: at most three queries, each only where it is shown."""
+    """`frame` for templates: a handful of small queries, each only where it is shown."""
     return {"frame": Frame(request)}
