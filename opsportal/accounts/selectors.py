@@ -1,5 +1,6 @@
 """Questions about people and keys."""
 
+from functools import cache
 from zoneinfo import available_timezones
 
 from django.db.models import QuerySet
@@ -13,6 +14,7 @@ def visible_keys(*, user: User) -> QuerySet[ApiKey]:
     return keys if user.can("keys.manage") else keys.filter(owner=user)
 
 
-def time_zone_names() -> list[str]:
-    """Names of the zones a person may choose, `UTC` first."""
-    return ["UTC", *sorted(name for name in available_timezones() if "/" in name and "Etc/" not in name)]
+@cache
+def time_zone_names() -> tuple[str, ...]:
+    """Names of the zones a person may choose, `UTC` first; read from the disk once per process."""
+    return ("UTC", *sorted(name for name in available_timezones() if "/" in name and "Etc/" not in name))
