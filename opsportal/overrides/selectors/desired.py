@@ -11,18 +11,19 @@ from opsportal.predictions.selectors import batches
 def desired_products(keys: Sequence[str]) -> dict[str, str]:
     """The rules of each product that has any: `rule;rule…`, blocks first, then the later approved boosts.
 
+    Ids rise in the order of application, and an undo that opens a rule again keeps its place.
     A rule is `b,surface,start,end,override` or `f,surface,factor,start,end,override`; times are
     epoch seconds, 0 where there is none. Rules whose end has passed stay until they are tidied
     away, so that the answer depends on rows alone, never on the clock. Two queries per 900 keys.
     """
     rules: defaultdict[str, list[str]] = defaultdict(list)
     for batch in batches(keys):
-        blocks = Block.objects.filter(product_id__in=batch, closed_at=None).order_by("-revision", "-id")
+        blocks = Block.objects.filter(product_id__in=batch, closed_at=None).order_by("-id")
         for product, surface, start, end, pk in blocks.values_list(
             "product_id", "surface_id", "starts_at", "ends_at", "id"
         ):
             rules[product].append(f"b,{surface},{_epoch(start)},{_epoch(end)},{pk}")
-        boosts = Boost.objects.filter(product_id__in=batch, closed_at=None).order_by("-revision", "-id")
+        boosts = Boost.objects.filter(product_id__in=batch, closed_at=None).order_by("-id")
         for product, surface, factor, start, end, pk in boosts.values_list(
             "product_id", "surface_id", "factor", "starts_at", "ends_at", "id"
         ):

@@ -118,7 +118,7 @@ def assess(submission: Submission) -> Risk:
     reasons = []
     share = 0.0
     if submission.kind == Kind.OPT_OUT:
-        if submission.action == Action.WITHDRAW and count:
+        if count and _withdraws(submission):
             reasons.append("Withdrawing an opt-out always needs a second person.")
     elif count:
         surface = None if submission.surface_id == EVERYWHERE else submission.surface_id
@@ -147,6 +147,12 @@ def counts(submission: Submission) -> dict[str, int]:
     for triage, dropped, n in groups:
         tally["dropped" if dropped else triage] += n
     return tally
+
+
+def _withdraws(submission: Submission) -> bool:
+    """Whether it takes something away: undoing an addition does what a withdrawal does."""
+    undone = submission.undoes
+    return submission.action == Action.WITHDRAW or bool(undone and undone.action == Action.ADD)
 
 
 def _recent_undo(submission: Submission) -> bool:

@@ -311,18 +311,20 @@ def _restore(submission: Submission, number: int) -> QuerySet[Any]:
 
 def _restore_added(submission: Submission, undone: Submission, number: int) -> QuerySet[Any]:
     model = MODELS[undone.kind]
-    model.objects.filter(submission=undone, closed_at=None).update(
-        closed_at=clock.now(), closed_by=submission, revision=number
-    )
+    added = model.objects.filter(submission=undone, closed_at=None)
+    if undone.kind == Kind.OPT_OUT:
+        # Somebody who was told more since then keeps what the customer asked for.
+        added = added.filter(revision=undone.revision_id or 0)
+    added.update(closed_at=clock.now(), closed_by=submission, revision=number)
     _reopen(undone, number)
     if undone.kind == Kind.OPT_OUT:
         widened = undone.items.filter(before__isnull=False, dropped=False, triage=Triage.CHANGED)
         for item in widened:
             kept = (item.before or {}).get("purposes", [])
             purposes = {purpose: purpose in kept for purpose in Purpose.values}
-            OptOut.objects.filter(customer_key=item.target, closed_at=None).update(
-                revision=number, **purposes
-            )
+            OptOut.objects.filter(
+                customer_key=item.target, closed_at=None, revision=undone.revision_id or 0
+            ).update(revision=number, **purposes)
     return _keys_at(model, number)
 
 
@@ -342,11 +344,22 @@ def _restore_extended(submission: Submission, undone: Submission, number: int) -
 
 
 def _reopen(undone: Submission, number: int) -> None:
-    """Open again what the undone submission closed; a rule whose end has passed stays closed."""
-    closed = MODELS[undone.kind].objects.filter(closed_by=undone)
-    if undone.kind != Kind.OPT_OUT:
-        closed = closed.filter(Q(ends_at=None) | Q(ends_at__gt=clock.now()))
-    closed.update(closed_at=None, closed_by=None, revision=number)
+    """Open again what the undone submission closed.
+
+    A rule whose end has passed stays closed, and so does one that has been made anew since.
+    """
+    reopened = {"closed_at": None, "closed_by": None, "revision": number}
+    if undone.kind == Kind.OPT_OUT:
+        same_customer = OptOut.objects.filter(closed_at=None, customer_key=OuterRef("customer_key"))
+        OptOut.objects.filter(closed_by=undone).exclude(Exists(same_customer)).update(**reopened)
+        return
+    closed = PRODUCT_MODELS[undone.kind].objects.filter(closed_by=undone)
+    if undone.kind == Kind.BLOCK:
+        same_block = Block.objects.filter(
+            closed_at=None, ends_at=None, product_id=OuterRef("product_id"), surface=OuterRef("surface")
+        )
+        closed = closed.exclude(Exists(same_block), ends_at=None)
+    closed.filter(Q(ends_at=None) | Q(ends_at__gt=clock.now())).update(**reopened)
 
 
 def _keys_at(model: type[Block] | type[Boost] | type[OptOut], number: int) -> QuerySet[Any]:

@@ -95,9 +95,14 @@ def draft_undo(*, actor: User, submission_id: int, reason: str) -> Submission:
     """
     with transaction.atomic():
         undone = lock_submission(submission_id)
-        require_permission(actor, undone.kind, Action.RESTORE)
+        # Undoing the addition of an opt-out withdraws it.
+        require_permission(
+            actor, undone.kind, Action.WITHDRAW if undone.action == Action.ADD else Action.RESTORE
+        )
         if undone.state != State.APPLIED or undone.revision_id is None:
             raise Conflict("Only a submission that took effect can be undone.", code="not_applied")
+        if undone.action == Action.RESTORE:
+            raise Conflict("An undo cannot be undone. Make the change again instead.", code="undo_of_undo")
         existing = Submission.objects.filter(undoes=undone).first()
         if existing and existing.state not in {State.REJECTED, State.CANCELLED}:
             raise Conflict(f"It is undone already by #{existing.pk}.", code="undone")
