@@ -237,10 +237,11 @@ class Store:
 
         An entry of revision 0 is one the database knows nothing of, and is removed. Raises Refused.
         """
-        args: list[str | int] = [epoch, LOG_LENGTH]
+        args: list[bytes | str | int] = [epoch, LOG_LENGTH]
         for entry, found in fixes:
             wanted = entry.value if entry.revision else ""
-            args += [entry.kind, entry.key, "-" if found is None else f"={found}", wanted]
+            held = "-" if found is None else f"={found}"
+            args += [entry.kind, _raw(entry.key), _raw(held), wanted]
         with _translated():
             answer = self._repair(keys=[*self.live.as_list(), self.log], args=args)
         if answer[0] != "ok":
@@ -251,7 +252,7 @@ class Store:
         """The head's revision and the values of `keys`, of one moment; revision -1 without a head."""
         with _translated(), self.redis.pipeline(transaction=True) as pipe:
             pipe.hget(self.live.head, "revision")
-            pipe.hmget(self.live.hash_of(kind), list(keys))
+            pipe.hmget(self.live.hash_of(kind), [_raw(key) for key in keys])
             revision, values = pipe.execute()
         return int(revision) if revision and revision.isdigit() else -1, values
 
@@ -295,6 +296,11 @@ def entry_hash(kind: str, key: str, value: str) -> int:
 def digest_of(hashes: int) -> str:
     """The digest as the head writes it: 16 hex digits."""
     return f"{hashes:016x}"
+
+
+def _raw(text: str) -> bytes:
+    """The bytes that `decode_responses` made this text of, also when they were no UTF-8."""
+    return text.encode(errors="surrogateescape")
 
 
 class _translated:

@@ -93,7 +93,7 @@ def test_decide__any_rules__matches_the_words(rows: list[Rule], surface: str) ->
     active = [
         row
         for row in rows
-        if row.surface in {EVERYWHERE, surface} and row.starts <= NOW and (row.ends == 0 or NOW < row.ends)
+        if row.surface in {EVERYWHERE, surface} and row.starts <= NOW and (row.ends == 0 or row.ends > NOW)
     ]
     boosts = [row for row in active if row.kind == BOOST]
     specific = [row for row in boosts if row.surface == surface]

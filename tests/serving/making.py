@@ -1,4 +1,4 @@
-"""Overrides as they stand once applied, without the way there: row, revision and change in one transaction."""
+"""Overrides as they stand once applied: row, revision and change in one transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

@@ -63,7 +63,9 @@ def test_project__change__pushed_alone_and_live_at_set(reader: DirectReader) -> 
     assert (outcome.keys, outcome.rebuilt, outcome.revision) == (1, "", 2)
     assert set(rules(reader, "P1", "P2")) == {"P1", "P2"}
     assert Revision.objects.filter(live_at=None).count() == 0
-    assert Revision.objects.get(number=2).live_at >= Revision.objects.get(number=2).at
+    revision = Revision.objects.get(number=2)
+    assert revision.live_at is not None
+    assert revision.live_at >= revision.at
 
 
 def test_project__withdrawn__gone_from_the_store(reader: DirectReader) -> None:
@@ -122,7 +124,7 @@ def test_project__small_change_behind_a_large_one__overtakes_it(
     project()
     monkeypatch.setattr("opsportal.serving.services.desired.BATCH", 2)
     block(*(f"P{number}" for number in range(10)))
-    seen = []
+    seen: list[list[str]] = []
     push = serving_store.push
 
     def pushing(entries: list[Entry], *, epoch: int, raise_to: int | None = None) -> object:
@@ -273,7 +275,8 @@ def test_project__pushes_during_a_rebuild__survive_the_swap(
 ) -> None:
     block("P1", "P2")
     project()
-    stage, seen = serving_store.stage, []
+    stage = serving_store.stage
+    seen: list[int] = []
 
     def staging(keys: object, entries: list[Entry], **options: object) -> object:
         written = stage(keys, entries, **options)  # type: ignore[arg-type]

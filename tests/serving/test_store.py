@@ -95,7 +95,7 @@ def test_push__reordered_and_repeated__newest_wins_and_numbers_add_up(
     serving_store.redis.flushdb()
     staging = serving_store.open_staging(epoch=1)
     serving_store.swap(staging, after="0-0", source=SOURCE)
-    newest = {}
+    newest: dict[tuple[str, str, int], Entry] = {}
     for (kind, key), revision, removed in changes:
         # One key has one content at one revision.
         rules = "" if (revision + removed) % 3 == 0 else f"b,*,0,0,{revision}"
@@ -162,7 +162,7 @@ def test_swap__live_keys__do_not_expire(filled: Store, store: redis.Redis) -> No
 
     filled.swap(staging, after=filled.last_log_id(), source=SOURCE)
 
-    assert {key: store.ttl(key) for key in store.keys()} == {  # type: ignore[union-attr]
+    assert {key: store.ttl(key) for key in store.scan_iter()} == {
         b"{ops}:head": -1,
         b"{ops}:p": -1,
         b"{ops}:c": -1,
