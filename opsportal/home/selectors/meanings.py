@@ -63,6 +63,16 @@ class Shown:
     by_surface: list[tuple[str, int]]
 
     @property
+    def bars(self) -> list[dict[str, object]]:
+        """The surfaces as bars of a chart, the longest first."""
+        return [{"label": name, "value": shown, "text": f"{shown:,}"} for name, shown in self.by_surface]
+
+    @property
+    def highest(self) -> int:
+        """The value of the longest bar."""
+        return max((shown for _, shown in self.by_surface), default=0)
+
+    @property
     def click_share(self) -> float:
         """Clicks for each time it was shown, within 0–1."""
         return self.clicked / self.total if self.total else 0.0
