@@ -19,7 +19,7 @@ from opsportal.demo.ports import free_port
 _ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("manage.py", "opsportal", "templates", "static")
 # First runs migrate and load; on a busy machine with two cores that takes its time.
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,8 @@ def test_demo__programs_killed__are_started_again(tmp_path: Path) -> None:
     with running_demo(copy_portal(tmp_path)) as demo:
         before = {name: demo.kill(name) for name in PROGRAMS}
 
-        until(lambda: restarted(demo, before), seconds=15, what="every program runs again")
-        until(lambda: answers(demo), seconds=15, what="the pages answer again")
+        until(lambda: restarted(demo, before), seconds=30, what="every program runs again")
+        until(lambda: answers(demo), seconds=30, what="the pages answer again")
 
 
 def test_demo__supervisor_killed__starts_again_with_the_same_logins(tmp_path: Path) -> None:
