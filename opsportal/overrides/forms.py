@@ -74,6 +74,7 @@ class IntentForm(forms.Form):
     reason = forms.CharField(
         label="Reason",
         max_length=REASON_MAX,
+        error_messages={"required": "Say why, in a few words."},
         widget=forms.Textarea(attrs={"rows": 2}),
         help_text="One sentence that a colleague understands in a year.",
     )
@@ -83,6 +84,9 @@ class IntentForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            if isinstance(field, forms.ChoiceField) and not isinstance(field, forms.MultipleChoiceField):
+                field.error_messages["invalid_choice"] = "Choose one of the list."
         codes = list(self.reason_codes)
         given = self.initial.get("reason_code")
         if given in ReasonCode.values and given not in codes:
@@ -156,11 +160,18 @@ class BoostIntentForm(WindowForm):
 
     factor = forms.FloatField(
         initial=2,
+        error_messages={
+            "required": "A boost needs a factor.",
+            "invalid": "Give a number, such as 2 or 0.5.",
+        },
         widget=forms.NumberInput(attrs={"step": "any", "data-factor": "true", "inputmode": "decimal"}),
         help_text=f"Each score is multiplied by it: {FACTOR_MIN:g} to {FACTOR_MAX:g}. Below 1 moves down.",
     )
     ends_at = LocalTimeField(
-        label="Ends", presets=True, help_text=f"At most {BOOST_MAX_DAYS} days after the start."
+        label="Ends",
+        presets=True,
+        error_messages={"required": "A boost needs an end."},
+        help_text=f"At most {BOOST_MAX_DAYS} days after the start.",
     )
 
 
@@ -334,6 +345,7 @@ class ChangeForm(forms.Form):
     reason = forms.CharField(
         label="Reason",
         max_length=REASON_MAX,
+        error_messages={"required": "Say why, in a few words."},
         widget=forms.Textarea(attrs={"rows": 2}),
         help_text="One sentence that a colleague understands in a year.",
     )

@@ -191,6 +191,8 @@ def triage_groups(
         rows = list(items.order_by("row")[: GROUP_ROWS + 1])
         shown = rows[:GROUP_ROWS]
         label, meaning, badge = _WORDS[word]
+        if word == Triage.CHANGED:
+            label, meaning, badge = _CHANGES.get(submission.action, (label, meaning, badge))
         groups.append(
             TriageGroup(
                 word=word,
@@ -330,10 +332,17 @@ def entries(submissions: Sequence[Submission]) -> list[Entry]:
     urls = {str(submission.pk): submission.get_absolute_url() for submission in submissions}
     events = timeline("submission", *kinds)[:SHOWN_EVENTS]
     several = len(kinds) > 1
-    return [_entry(event, kinds, urls if several else {}) for event in events]
+    found: list[Entry] = []
+    said: dict[str, str] = {}
+    for event in reversed(events):
+        # A reason is said once, where it was given first.
+        is_new = said.get(event.subject_id) != event.reason
+        said[event.subject_id] = event.reason or said.get(event.subject_id, "")
+        found.append(_entry(event, kinds, urls if several else {}, reason=event.reason if is_new else ""))
+    return found[::-1]
 
 
-def _entry(event: Event, kinds: Mapping[str, str], urls: Mapping[str, str]) -> Entry:
+def _entry(event: Event, kinds: Mapping[str, str], urls: Mapping[str, str], *, reason: str) -> Entry:
     icon = _EVENT_ICONS.get(event.verb, "neutral")
     if icon == "kind":
         icon = {"opt_out": "privacy"}.get(kinds[event.subject_id], kinds[event.subject_id])
@@ -343,7 +352,7 @@ def _entry(event: Event, kinds: Mapping[str, str], urls: Mapping[str, str]) -> E
         actor=event.actor_name if event.actor_id else "",
         text=text,
         at=event.at,
-        detail=f"“{event.reason}”" if event.reason else "",
+        detail=f"“{reason}”" if reason else "",
         url=urls.get(event.subject_id, ""),
         diff=_diff(event) if event.verb == "submission.edited" else [],
     )
@@ -394,6 +403,12 @@ _WORDS = {
     ),
     Triage.UNCHANGED: ("No change", "These are as you want them already.", "neutral"),
     DROPPED: ("Left out", "You took these out of the submission.", "ended"),
+}
+# What "changed" means where nothing is added.
+_CHANGES: dict[str, tuple[str, str, str]] = {
+    Action.EXTEND: ("New end", "These get the new end.", "scheduled"),
+    Action.WITHDRAW: ("Withdrawn", "These stop having an effect.", "ended"),
+    Action.RESTORE: ("Goes back", "These become what they were before.", "neutral"),
 }
 _EVENT_ICONS = {
     "submission.drafted": "edit",

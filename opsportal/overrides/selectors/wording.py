@@ -80,6 +80,11 @@ def short_command(submission: Submission, items: int) -> str:
     return command(submission, items)
 
 
+def approval_command(submission: Submission, items: int) -> str:
+    """What the second person's button says: Approve 600 blocks."""
+    return f"Approve {_approved_thing(submission, items)}"
+
+
 def day_and_time(moment: datetime) -> str:
     """Fri 27 Nov 2026, 18:00, in the person's zone, as plain text for sentences."""
     local = timezone.localtime(moment)

@@ -46,6 +46,10 @@ class OverridesPage:
     extra: dict[str, Any]
 
     @property
+    def export_url(self) -> str:
+        return f"{self.pages.export_url}?{self.query}" if self.query else self.pages.export_url
+
+    @property
     def may_change(self) -> bool:
         return self.may_extend or self.may_withdraw
 

@@ -34,13 +34,22 @@ from opsportal.overrides.selectors.phases import (
     submission_badge,
     unpublished,
 )
-from opsportal.overrides.selectors.wording import count_of, items_of, short_command, shown_target, title
+from opsportal.overrides.selectors.wording import (
+    approval_command,
+    count_of,
+    items_of,
+    short_command,
+    shown_target,
+    title,
+)
 from opsportal.overrides.views.kinds import PAGES, KindPages
 from opsportal.overrides.views.listing import Chip, chips
 from opsportal.overrides.views.sending import say_what_happened, send
 
 BEFORE_EFFECT = {State.DRAFT, State.WAITING, State.FAILED}
 AT_WORK = {State.CHECKING, State.APPLYING}
+# Taking back looks different from adding.
+_ICONS: dict[str, str] = {Action.EXTEND: "extend", Action.WITHDRAW: "withdraw", Action.RESTORE: "undo"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +91,9 @@ class SubmissionPage:
     """One submission.
 
     title: the sentence above. items: how many rows take effect. bad_rows: how many a file still has that
-    cannot be used (it goes live whole or not at all). consequences: what it will do, in numbers. command:
-    the words of the main button. groups: the triage list. made: the first overrides it made or changed.
+    cannot be used (it goes live whole or not at all). consequences: what it will do, in numbers. command,
+    approval: the words of the main buttons. groups: the triage list. made: the first overrides it made or
+    changed.
     """
 
     submission: Submission
@@ -94,6 +104,9 @@ class SubmissionPage:
     bad_rows: int
     consequences: str
     command: str
+    approval: str
+    icon: str
+    look: str
     may: May
     groups: list[details.TriageGroup]
     is_group_page: bool
@@ -118,7 +131,7 @@ def submissions(request: Request) -> HttpResponse:
         rows=lists.listed_submissions(found.results),
         next=found.next,
         summary=count_of(len(found.results), "submission") + (" on this page" if found.next else ""),
-        export_url=reverse("overrides-submissions-export"),
+        export_url=f"{reverse('overrides-submissions-export')}?{request.GET.urlencode()}",
     )
     return render(request, "overrides/submissions.html", {"page": page})
 
@@ -236,8 +249,17 @@ def delivery(request: Request, pk: int) -> HttpResponse:
     if not request.htmx:
         return redirect(found)
     state = details.delivery(found)
-    context = {"submission": found, "delivery": state, "badge": submission_badge(found), "is_fragment": True}
-    context["poll_url"] = request.path
+    context = {
+        "submission": found,
+        "delivery": state,
+        "badge": submission_badge(found),
+        "poll_url": request.path,
+        "is_fragment": True,
+        "pages": PAGES[Kind(found.kind)],
+        "made": _made(found) if state.finished else [],
+        "made_url": _made_url(found),
+        "items": items_of(found),
+    }
     # 286 tells htmx to stop asking.
     status = HttpResponseStopPolling.status_code if state.finished else 200
     return render(request, "overrides/delivery.html", context, status=status)
@@ -318,13 +340,16 @@ def _page(
         bad_rows=bad_rows,
         consequences="" if found.state == State.APPLIED else details.consequences(found, items),
         command=short_command(found, items),
+        approval=approval_command(found, items),
+        icon=_ICONS.get(found.action, pages.icon),
+        look="neutral" if found.action in _ICONS else pages.look,
         may=may,
         groups=details.triage_groups(found, tally=tally, editable=may.drop, only=only, after=after),
         is_group_page=bool(only),
         delivery=details.delivery(found),
         votes=details.votes(found),
         made=_made(found),
-        made_url=f"{pages.list_url}?state=all&submission={found.pk}" if found.action == Action.ADD else "",
+        made_url=_made_url(found),
         undone_by=undone,
         timeline=details.entries([found, undone] if undone else [found]),
         edit_form=(edit_form or _edit_form(found)) if may.edit else None,
@@ -363,6 +388,13 @@ def _group_page(request: Request) -> tuple[str, int]:
 
 def _edit_form(found: Submission) -> IntentForm:
     return EDIT_FORMS[Kind(found.kind)](initial=initial_from(found), auto_id="edit_%s")
+
+
+def _made_url(found: Submission) -> str:
+    """The list of what it added; what it changed or closed belongs to other submissions there."""
+    if found.action != Action.ADD:
+        return ""
+    return f"{PAGES[Kind(found.kind)].list_url}?state=all&submission={found.pk}"
 
 
 def _made(found: Submission) -> list[Made]:
