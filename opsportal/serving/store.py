@@ -73,7 +73,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the store's head says. Times are epoch seconds by the store's clock."""
+    """What the store's head says. Times are epoch seconds by the store's clock.
+
+    lost: how many fields fewer the hashes were seen to hold than the head says.
+    """
 
     epoch: int
     revision: int
@@ -85,9 +88,10 @@ class State:
     source: str
     built_at: float
     heartbeat_at: float
+    lost: int = 0
 
     @classmethod
-    def parse(cls, fields: dict[str, str]) -> Self:
+    def parse(cls, fields: dict[str, str], lengths: tuple[int, int] | None = None) -> Self:
         """The head from its hash. Raises StoreSpoilt."""
         try:
             if fields["schema"] != SCHEMA:
@@ -103,6 +107,10 @@ class State:
                 source=fields["source"],
                 built_at=float(fields["built_at"]),
                 heartbeat_at=float(fields["heartbeat_at"]),
+                lost=0
+                if lengths is None
+                else max(0, int(fields["product_fields"]) - lengths[0])
+                + max(0, int(fields["customer_fields"]) - lengths[1]),
             )
         except (KeyError, ValueError) as error:
             raise StoreSpoilt from error
@@ -160,10 +168,13 @@ class Store:
         )
 
     def state(self) -> State | None:
-        """What the head says; None when there is none. Raises StoreSpoilt."""
-        with _translated():
-            fields: Any = self.redis.hgetall(self.live.head)
-        return State.parse(fields) if fields else None
+        """What the head says, and whether entries are gone; None when there is none. Raises StoreSpoilt."""
+        with _translated(), self.redis.pipeline(transaction=True) as pipe:
+            pipe.hgetall(self.live.head)
+            pipe.hlen(self.live.products)
+            pipe.hlen(self.live.customers)
+            fields, products, customers = pipe.execute()
+        return State.parse(fields, (products, customers)) if fields else None
 
     def beat(self, *, epoch: int, source: str) -> State | None:
         """Say that the publisher of this epoch is alive; return the head as it is. Raises StoreSpoilt."""

@@ -175,6 +175,7 @@ def test_check__large_store__lost_entries_found_by_the_numbers(
     store.hdel("{ops}:p", "P1")
 
     assert not check()
+    assert [(drift.kind, drift.keys) for drift in Drift.objects.all()] == [("missing", 1)]
     assert compare(repair=False).clean
 
 
@@ -202,7 +203,7 @@ def test_heartbeat__sound_store__moves_both_clocks(store: redis.Redis, reader: D
 
 def test_heartbeat__flushed_or_gone_back__healed_at_once(store: redis.Redis, reader: DirectReader) -> None:
     spoils: list[Callable[[], object]] = [
-        lambda: store.execute_command("FLUSHALL"),
+        store.flushall,
         lambda: store.hset("{ops}:head", "revision", "1"),
     ]
     for spoil in spoils:

@@ -1,6 +1,7 @@
 """Bring the store up to date: one idempotent function, run by Celery, by the tick and by the push loop."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from opsportal.core import clock
 from opsportal.events import outbox
 from opsportal.events import services as events
 from opsportal.events.models import Change, Head, Revision
-from opsportal.serving.models import Projection, Rebuild
+from opsportal.serving.models import Drift, Projection, Rebuild
 from opsportal.serving.services import lease
 from opsportal.serving.services.desired import (
     PAGE,
@@ -23,6 +24,7 @@ from opsportal.serving.services.desired import (
     entries_of,
     in_batches,
 )
+from opsportal.serving.services.drift import note_drift
 from opsportal.serving.store import (
     BATCH,
     Keys,
@@ -74,6 +76,7 @@ class _Situation:
         state, projection, head = self.state, self.projection, self.head
         return (
             state is not None
+            and not state.lost
             and not projection.rebuild_wanted
             and projection.failing_since is None
             and state.source == projection.source
@@ -110,6 +113,8 @@ class _Situation:
             return "The store was ahead of the database."
         if state.revision < projection.revision:
             return "The store had gone back to an earlier state."
+        if state.lost:
+            return "The store had lost entries."
         return ""
 
 
@@ -189,7 +194,10 @@ def _bring_up_to_date(store: Store, held: lease.Lease) -> tuple[int, str]:
     situation = _look(store)
     reason = situation.rebuild_reason
     if reason:
-        return _rebuild(store, held, situation, reason), reason
+        keys = _rebuild(store, held, situation, reason)
+        if situation.state is not None and situation.state.lost:
+            note_drift(Counter({Drift.Kind.MISSING: situation.state.lost}))
+        return keys, reason
     assert situation.state is not None  # noqa: S101  an absent state is a reason to rebuild
     written, keys = _push_changes(store, held, epoch=situation.head.epoch, after=situation.state.revision)
     _settle(held, epoch=situation.head.epoch, written=written)
@@ -281,6 +289,7 @@ class _LiveSet:
             state.revision
             if state is not None
             and not situation.foreign
+            and not state.lost
             and state.epoch == epoch
             and situation.projection.revision <= state.revision <= situation.head.revision
             else None

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
-from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from opsportal.core import clock
-from opsportal.events import services as events
 from opsportal.events.models import Change, Head
 from opsportal.serving.models import Drift, Projection
 from opsportal.serving.services.desired import Changed, all_changes, entries_of
+from opsportal.serving.services.drift import note_drift
 from opsportal.serving.services.projecting import project, remember_failure
 from opsportal.serving.store import (
     BATCH,
@@ -99,11 +97,12 @@ def check() -> bool:
     Repairs what is wrong. Returns whether all was well. Raises what `project` raises.
     """
     store = connect()
-    project()
+    if project().rebuilt:
+        return False
     try:
         if not _numbers_agree(store):
             log.warning("store.numbers_differ")
-            _note_drift(Counter({Drift.Kind.ALTERED: 1}), repaired=True)
+            note_drift(Counter({Drift.Kind.ALTERED: 1}))
             _rebuild_now("Its counts or its digest were not what was pushed.")
             return False
     except StoreDown as error:
@@ -151,7 +150,7 @@ def compare(*, repair: bool) -> Comparison:
         repaired = len(suspicion.confirmed)
     if repair:
         if kinds or head_wrong:
-            _note_drift(kinds or Counter({Drift.Kind.ALTERED: 1}), repaired=True)
+            note_drift(kinds or Counter({Drift.Kind.ALTERED: 1}))
         Projection.objects.filter(pk=1).update(compared_at=Now())
     return Comparison(
         compared=suspicion.compared,
@@ -310,20 +309,3 @@ def _repair(store: Store, differences: Sequence[tuple[Entry, str | None]]) -> in
 def _rebuild_now(reason: str) -> None:
     Projection.objects.filter(pk=1).update(rebuild_wanted=reason)
     project()
-
-
-def _note_drift(kinds: Counter[Drift.Kind], *, repaired: bool) -> None:
-    found = ", ".join(f"{count:,} {kind.label.lower()}" for kind, count in kinds.items())
-    log.warning("store.drift", found=found)
-    with transaction.atomic():
-        moment = clock.now()
-        Drift.objects.bulk_create(
-            Drift(at=moment, kind=kind, keys=count, repaired=repaired) for kind, count in kinds.items()
-        )
-        events.record(
-            actor=None,
-            verb="serving.drift_repaired",
-            subject_type="store",
-            subject_id="store",
-            summary=f"Found and repaired entries of the store: {found}",
-        )
