@@ -34,12 +34,13 @@ _POSTS: list[tuple[str, str, str, type[msgspec.Struct], type[msgspec.Struct]]] =
 
 
 def add_decision_paths(result: dict[str, Any], **_options: Any) -> dict[str, Any]:
-    """Add the decision routes and their shapes to the document that drf-spectacular made."""
+    """Add the decision routes and their shapes to the document; `core.schema` adds their errors after."""
     types = [shape for post in _POSTS for shape in (post[3], post[4])]
-    _schemas, components = msgspec.json.schema_components([*types, shapes.HeadAnswer], ref_template=_REFERENCE)
+    _schemas, components = msgspec.json.schema_components(
+        [*types, shapes.HeadAnswer], ref_template=_REFERENCE
+    )
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(components)
-    schemas.setdefault("Problem", PROBLEM)
     paths = result.setdefault("paths", {})
     for route, name, summary, wish, answer in _POSTS:
         paths[f"/api/v1/{route}"] = {
@@ -55,39 +56,12 @@ def add_decision_paths(result: dict[str, Any], **_options: Any) -> dict[str, Any
                         "headers": _FROM_DATABASE,
                         "content": _json(_reference(answer)),
                     },
-                    **_problems(400, 401, 403, 413, 415, 503),
                 },
             }
         }
     paths["/api/v1/serving/head"] = {"get": _head_operation()}
     result["paths"] = dict(sorted(paths.items()))
     return result
-
-
-PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "description": "Every error, after RFC 9457.",
-    "required": ["type", "title", "status", "code", "detail", "errors"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "code": {"type": "string"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["path", "code", "message"],
-                "properties": {
-                    "path": {"type": "string"},
-                    "code": {"type": "string"},
-                    "message": {"type": "string"},
-                },
-            },
-        },
-    },
-}
 
 
 def _head_operation() -> dict[str, Any]:
@@ -105,7 +79,6 @@ def _head_operation() -> dict[str, Any]:
                 "content": _json(_reference(shapes.HeadAnswer)),
             },
             "304": {"description": "Nothing has changed", "headers": tag},
-            **_problems(401, 403, 503),
         },
     }
 
@@ -116,8 +89,3 @@ def _reference(shape: type[msgspec.Struct]) -> dict[str, str]:
 
 def _json(schema: dict[str, str]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
-
-
-def _problems(*statuses: int) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {str(status): {"description": "Refused", "content": content} for status in statuses}
