@@ -9,13 +9,16 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from django.apps import apps
 from django.conf import settings
 from django.db import connection
+from django.db.models.signals import post_migrate
 from django.test import Client
 
 from opsportal.accounts.models import RoleGrant, User
 from opsportal.accounts.permissions import Role
 from opsportal.demo.store import server_command
+from opsportal.overrides.models import EVERYWHERE, Surface
 from tests.browsers import find_chromium
 
 PASSWORD = "correct horse battery staple"
@@ -29,6 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no Chromium found"))
         if item.get_closest_marker("postgres") and connection.vendor != "postgresql":
             item.add_marker(pytest.mark.skip(reason="needs PostgreSQL: python -m tests.postgres pytest …"))
+
+
+def pytest_configure() -> None:
+    """Put the migrations' own rows back whenever a transactional test has emptied every table."""
+    post_migrate.connect(_put_back_everywhere, sender=apps.get_app_config("overrides"))
+
+
+def _put_back_everywhere(using: str, **_: object) -> None:
+    Surface.objects.using(using).get_or_create(slug=EVERYWHERE, defaults={"name": "Everywhere"})
 
 
 # -- The store ------------------------------------------------------------------------------
