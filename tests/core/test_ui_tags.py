@@ -289,6 +289,11 @@ def test_components__every_icon_they_name__is_drawn(settings: Settings) -> None:
 def test_templates__every_file__has_nothing_inline(settings: Settings, mark: str) -> None:
     pages = (settings.BASE_DIR / "templates").rglob("*.html")
 
-    guilty = [page.name for page in pages if re.search(mark, page.read_text(encoding="utf-8"))]
+    # `{% with one=… %}` is a template's own word, not an attribute.
+    guilty = [
+        page.name
+        for page in pages
+        if re.search(mark, re.sub(r"{%.*?%}", "", page.read_text(encoding="utf-8")))
+    ]
 
     assert guilty == []
