@@ -18,7 +18,20 @@ def run_pytest(title: str, marks: str, database_url: str = "") -> int:
     """Run one part of the suite; pytest's exit code."""
     print(f"\n== {title}", flush=True)
     environment = {**os.environ, "TEST_DATABASE_URL": database_url}
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-n", "auto", "-m", marks, *sys.argv[1:]]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-n",
+        "auto",
+        "--dist",
+        "loadgroup",
+        "-m",
+        marks,
+        *sys.argv[1:],
+    ]
     code = subprocess.run(command, env=environment, check=False).returncode
     return 0 if code == _NOTHING_COLLECTED and sys.argv[1:] else code
 
