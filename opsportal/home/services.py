@@ -68,5 +68,7 @@ def _unfinished(actor: User, key: str, opt_out: OptOut | None) -> Submission | N
     if opt_out is not None:
         about |= Q(items__override_id=opt_out.pk)
     asked = Q(state__in=[State.WAITING, State.APPLYING, State.FAILED]) | Q(state=State.DRAFT, author=actor)
-    found = Submission.objects.filter(about, asked, kind=Kind.OPT_OUT).select_related("author", "surface")
+    found = Submission.objects.filter(about, asked, kind=Kind.OPT_OUT).select_related(
+        "author", "surface", "revision"
+    )
     return found.order_by("-id").first()

@@ -17,7 +17,8 @@ from opsportal.events.models import Event
 from opsportal.home import services
 from opsportal.home.forms import SearchForm, TrailForm
 from opsportal.home.selectors import meanings, today, trail
-from opsportal.overrides.selectors.lists import listed_submissions
+from opsportal.overrides.models import Submission
+from opsportal.overrides.selectors.lists import ListedSubmission, listed_submissions
 
 EVENTS_PER_PAGE = 50
 EXPORT_MAX = 100_000
@@ -111,9 +112,14 @@ def _search_any(request: Request) -> HttpResponse:
         "found": found,
         "customer": customer,
         "nothing": not found.known and customer is None,
-        "submission": listed_submissions([found.submission])[0] if found.submission else None,
+        "submission": _listed(found.submission),
+        "unfinished": _listed(customer.unfinished if customer else None),
     }
     return render(request, "home/search.html", context)
+
+
+def _listed(submission: Submission | None) -> ListedSubmission | None:
+    return listed_submissions([submission])[0] if submission else None
 
 
 def _without(request: Request, name: str) -> str:

@@ -10,8 +10,9 @@ from opsportal.accounts.models import User
 from opsportal.client import engine
 from opsportal.core import clock
 from opsportal.overrides.identifiers import PRODUCT_ID_MAX, customer_problem
-from opsportal.overrides.models import EVERYWHERE, Block, Boost, Kind, OptOut, Submission, Surface
+from opsportal.overrides.models import EVERYWHERE, Block, Boost, OptOut, Submission, Surface
 from opsportal.overrides.selectors import desired_products
+from opsportal.overrides.selectors.lists import visible_submissions
 from opsportal.predictions.models import Impressions, Product
 
 HISTORY_ROWS = 10
@@ -158,10 +159,7 @@ def similar_products(text: str) -> list[Product]:
 def _submission(digits: str, user: User) -> Submission | None:
     if int(digits) > NUMBER_MAX:
         return None
-    found = Submission.objects.select_related("author", "surface").filter(pk=int(digits)).first()
-    if found and found.kind == Kind.OPT_OUT and not user.can("optouts.view"):
-        return None
-    return found
+    return visible_submissions(user).filter(pk=int(digits)).first()
 
 
 def _override(kind: str, digits: str, user: User) -> Block | Boost | OptOut | None:
