@@ -488,7 +488,13 @@ def show_refusal(form: forms.Form, error: PortalError) -> None:
     """Put a service's refusal beside the fields it is about (`product_ids[3]` too), or on top of the form."""
     for problem in error.errors:
         name = problem.path.partition("[")[0]
-        form.add_error(name if name in form.fields else None, problem.message)
+        field = form.fields.get(name)
+        if field is None:
+            form.add_error(None, problem.message)
+        elif field.widget.is_hidden:
+            form.add_error(None, f"{error.message} {problem.message}")
+        else:
+            form.add_error(name, problem.message)
     if not error.errors:
         form.add_error(None, error.message)
 

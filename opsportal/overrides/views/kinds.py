@@ -45,8 +45,12 @@ class KindPages:
         return reverse("overrides-export", args=[self.kind])
 
     def allows(self, user: User, action: str) -> bool:
-        """Whether the person may add (or undo), extend or withdraw this kind."""
+        """Whether the person may add, extend or withdraw this kind."""
         return user.can(self.withdraw if action == Action.WITHDRAW else self.write)
+
+    def allows_undo_of(self, user: User, action: str) -> bool:
+        """Whether the person may undo such a change: undoing the addition of an opt-out withdraws it."""
+        return self.allows(user, Action.WITHDRAW if action == Action.ADD else Action.RESTORE)
 
 
 PAGES = {

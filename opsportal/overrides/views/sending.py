@@ -8,8 +8,9 @@ from django.urls import reverse
 from opsportal.core.errors import Conflict, Invalid
 from opsportal.core.http import Request
 from opsportal.overrides import services
-from opsportal.overrides.models import Action, State, Submission
+from opsportal.overrides.models import Action, Kind, State, Submission
 from opsportal.overrides.selectors.wording import items_of, title
+from opsportal.overrides.views.kinds import PAGES
 
 
 def send_or_show(request: Request, submission: Submission) -> HttpResponse:
@@ -39,7 +40,10 @@ def say_what_happened(request: Request, submission: Submission) -> None:
         messages.info(request, "It is being carried out.")
     elif submission.state == State.APPLIED and submission.revision_id:
         undo = reverse("overrides-submission-undo", args=[submission.pk])
-        may_undo = submission.action != Action.RESTORE and request.user.pk == submission.author_id
+        pages = PAGES[Kind(submission.kind)]
+        may_undo = submission.action != Action.RESTORE and pages.allows_undo_of(
+            request.user, submission.action
+        )
         messages.success(
             request, f"{title(submission, items_of(submission))}.", extra_tags=undo if may_undo else ""
         )

@@ -376,7 +376,7 @@ def _may(request: Request, found: Submission, *, items: int, bad_rows: int, is_u
         undo=took_effect
         and found.action != Action.RESTORE
         and not is_undone
-        and PAGES[Kind(found.kind)].allows(user, Action.RESTORE),
+        and PAGES[Kind(found.kind)].allows_undo_of(user, found.action),
     )
 
 
