@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rest_framework import serializers
-from rest_framework.exceptions import ErrorDetail, ValidationError
+from rest_framework.exceptions import ErrorDetail, MethodNotAllowed, ValidationError
 from rest_framework.generics import GenericAPIView
+from rest_framework.request import Request
 
 from opsportal.core.parsers import StrictJSONParser, parse_json
 
@@ -46,3 +47,9 @@ class PortalAPIView(GenericAPIView[Any]):
     required_capability: str | Mapping[str, str] | None = None
     # OPTIONS would answer with DRF's guesses; what there is to know stands in the OpenAPI document.
     metadata_class = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Say 405 before anything else: a scope for a method that does not exist cannot be missing."""
+        if request.method not in self.allowed_methods:
+            raise MethodNotAllowed(str(request.method))
+        super().initial(request, *args, **kwargs)
