@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from django.http import StreamingHttpResponse
 
+from opsportal.core import clock
+
 # A cell that begins so is a formula to some spreadsheet (OWASP, CSV Injection); the last four are the
 # full-width =, +, - and @, which some take for one too.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -22,12 +24,10 @@ def safe_cell(value: object) -> str:
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
 
 
-def csv_response(
-    filename: str, header: Sequence[str], rows: Iterable[Sequence[object]]
-) -> StreamingHttpResponse:
-    """A download of the rows as CSV, sent while they are read; UTF-8 with a byte-order mark, CRLF."""
+def csv_response(name: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> StreamingHttpResponse:
+    """A download of the rows, sent while they are read: name-DAY.csv, UTF-8 with a byte-order mark."""
     response = StreamingHttpResponse(_lines(header, rows), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{filename}"'
+    response["Content-Disposition"] = f'attachment; filename="{name}-{clock.now():%Y-%m-%d}.csv"'
     return response
 
 

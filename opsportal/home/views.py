@@ -14,9 +14,9 @@ from opsportal.core.http import Request
 from opsportal.core.pagination import keyset_page
 from opsportal.core.spreadsheets import csv_response
 from opsportal.events.models import Event
-from opsportal.home import services
 from opsportal.home.forms import SearchForm, TrailForm
 from opsportal.home.selectors import meanings, today, trail
+from opsportal.overrides import services
 from opsportal.overrides.models import Submission
 from opsportal.overrides.selectors.lists import ListedSubmission, listed_submissions
 
@@ -92,7 +92,7 @@ def activity(request: Request) -> HttpResponse:
 def activity_export(request: Request) -> HttpResponseBase:
     """The newest 100,000 events that match, as CSV."""
     events = trail.trail(**TrailForm(request.GET).filters()).order_by("-sequence")[:EXPORT_MAX]
-    return csv_response("activity.csv", _EXPORT_COLUMNS, _export_rows(events.iterator(chunk_size=1_000)))
+    return csv_response("activity", _EXPORT_COLUMNS, _export_rows(events.iterator(chunk_size=1_000)))
 
 
 def _search_any(request: Request) -> HttpResponse:

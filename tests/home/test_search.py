@@ -225,6 +225,15 @@ def test_search__recording_fails__shows_nothing(
     assert b"opted out" not in response.content
 
 
+def test_find_opt_out__is_recorded_like_a_search(ana: User, as_ana: Client) -> None:
+    opt_out(ana, "C-1")
+
+    response = as_ana.post("/overrides/opt-outs/find/", {"customer_id": "C-1"})
+
+    assert response.status_code == 302
+    assert lookups() == [("ana", customer_key("C-1"))]
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [

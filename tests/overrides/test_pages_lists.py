@@ -14,9 +14,9 @@ from django.test.utils import CaptureQueriesContext
 
 from opsportal.accounts.models import User
 from opsportal.core import clock
+from opsportal.core.spreadsheets import safe_cell
 from opsportal.events.models import Event
 from opsportal.overrides.models import Block, Boost, Kind, OptOut, State, Submission, Surface
-from opsportal.overrides.views.exports import safe_cell
 from tests.overrides.asking import saved
 from tests.overrides.filling import applied, in_days, make_live, withdrawn
 

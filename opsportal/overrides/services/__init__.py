@@ -13,9 +13,11 @@ from opsportal.overrides.services.drafting import (
     receive_file,
 )
 from opsportal.overrides.services.intent import Intent
+from opsportal.overrides.services.looking_up import CustomerFacts, look_up_customer
 from opsportal.overrides.services.requesting import request_changes, request_targets, request_undo
 
 __all__ = [
+    "CustomerFacts",
     "Intent",
     "apply_approved",
     "approve",
@@ -26,6 +28,7 @@ __all__ = [
     "draft_undo",
     "drop_items",
     "edit",
+    "look_up_customer",
     "receive_file",
     "reject",
     "request_changes",

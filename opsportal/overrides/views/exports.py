@@ -1,16 +1,14 @@
 """Lists as CSV, streamed, and safe to open in a spreadsheet."""
 
-import csv
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
 from django.http import Http404, StreamingHttpResponse
 from django.views.decorators.http import require_safe
 
 from opsportal.accounts.access import needs
-from opsportal.core import clock
 from opsportal.core.http import Request
+from opsportal.core.spreadsheets import csv_response
 from opsportal.events.models import Revision
 from opsportal.overrides.forms import FILTER_FORMS, SubmissionFilterForm
 from opsportal.overrides.models import Kind, OptOut, Submission
@@ -49,7 +47,7 @@ def overrides(request: Request, kind: Kind) -> StreamingHttpResponse:
     columns = _OPT_OUT_COLUMNS if kind == Kind.OPT_OUT else _PRODUCT_COLUMNS
     if kind == Kind.BOOST:
         columns = [*columns, "factor"]
-    return _answer(pages.slug, columns, _override_lines(rows.iterator(chunk_size=CHUNK)))
+    return csv_response(pages.slug, columns, _override_lines(rows.iterator(chunk_size=CHUNK)))
 
 
 @require_safe
@@ -58,38 +56,9 @@ def submissions(request: Request) -> StreamingHttpResponse:
     """The submissions that match the list's filters, newest first."""
     filters = SubmissionFilterForm(request.GET).filters()
     rows = lists.matching_submissions(filters, user=request.user).order_by(*lists.NEWEST)
-    return _answer("submissions", _SUBMISSION_COLUMNS, map(_submission_line, rows.iterator(chunk_size=CHUNK)))
-
-
-def safe_cell(value: Any) -> str:
-    """The value as a cell that no spreadsheet takes for a formula: an apostrophe goes before one."""
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
-    text = str(value)
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
-
-
-class _Line:
-    """A file for the csv module that hands each line straight back."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def _answer(name: str, columns: list[str], lines: Iterable[list[Any]]) -> StreamingHttpResponse:
-    writer = csv.writer(_Line())
-
-    def stream() -> Iterator[str]:
-        # The mark tells spreadsheets that this is UTF-8.
-        yield "\ufeff" + writer.writerow(columns)
-        for line in lines:
-            yield writer.writerow([safe_cell(value) for value in line])
-
-    response = StreamingHttpResponse(stream(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}-{clock.now():%Y-%m-%d}.csv"'
-    return response
+    return csv_response(
+        "submissions", _SUBMISSION_COLUMNS, map(_submission_line, rows.iterator(chunk_size=CHUNK))
+    )
 
 
 def _override_lines(rows: Iterable[AnyOverride]) -> Iterator[list[Any]]:

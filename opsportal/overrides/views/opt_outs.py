@@ -9,12 +9,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from opsportal.accounts.access import needs
 from opsportal.core.http import Request
+from opsportal.overrides import services
 from opsportal.overrides.forms import ChangeForm, CustomerForm
 from opsportal.overrides.identifiers import customer_problem
 from opsportal.overrides.models import Action, Kind, OptOut
-from opsportal.overrides.pseudonyms import customer_key
 from opsportal.overrides.selectors import details
-from opsportal.overrides.selectors.lists import find_opt_out
 from opsportal.overrides.selectors.phases import Badge, Phase, opt_out_clock
 from opsportal.overrides.selectors.wording import shown_target
 from opsportal.overrides.views.drafting import new_overrides
@@ -52,15 +51,19 @@ def opt_outs(request: Request) -> HttpResponse:
 @require_POST
 @needs("optouts.view")
 def find(request: Request) -> HttpResponse:
-    """To the opt-out of the customer whose ID was typed. The ID stands in the request's body only."""
+    """To the opt-out of the customer whose ID was typed; that somebody looked is recorded first.
+
+    The ID stands in the request's body only.
+    """
     form = CustomerForm(request.POST)
     if form.is_valid() and (problem := customer_problem(form.cleaned_data["customer_id"])):
         form.add_error("customer_id", problem)
     if not form.is_valid():
         return overrides_list(request, Kind.OPT_OUT, TEMPLATE, status=400, find_form=form, sentence="")
-    found = find_opt_out(customer_key(form.cleaned_data["customer_id"]))
-    if found:
-        return redirect(found)
+    customer_id = form.cleaned_data["customer_id"]
+    found = services.look_up_customer(actor=request.user, customer_id=customer_id)
+    if found.opt_out:
+        return redirect(found.opt_out)
     sentence = "This customer has not opted out."
     return overrides_list(request, Kind.OPT_OUT, TEMPLATE, find_form=form, sentence=sentence)
 

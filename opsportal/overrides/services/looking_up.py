@@ -1,4 +1,4 @@
-"""Look-ups that leave a trace."""
+"""Look a customer up, which leaves a trace."""
 
 from dataclasses import dataclass
 
