@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 
 from opsportal.client import DirectReader, StoreHead, StoreNotReady, StoreUnavailable
 from opsportal.core import clock

@@ -46,7 +46,7 @@ class DecisionAnswer(Struct):
 
 
 class Candidate(Struct, forbid_unknown_fields=True):
-    """A product and the model's score for it; higher is better."""
+    """A product and the model's score: higher is better, and 0 or more, since a boost multiplies it."""
 
     product_id: ProductId
     score: float

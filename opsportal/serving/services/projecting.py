@@ -246,6 +246,8 @@ def _rebuild(store: Store, held: lease.Lease, situation: _Situation, reason: str
     """Fill a staging set from the database and swap it in; return how many entries it holds."""
     wanted = situation.projection.rebuild_wanted
     epoch = _epoch_to_use(situation)
+    # We hold the lease, so whoever began these is gone.
+    Rebuild.objects.filter(finished_at=None).update(finished_at=clock.now(), error="It was broken off.")
     record = Rebuild.objects.create(
         started_at=clock.now(),
         reason=reason,

@@ -97,8 +97,9 @@ def check() -> bool:
     Repairs what is wrong. Returns whether all was well. Raises what `project` raises.
     """
     store = connect()
-    if project().rebuilt:
-        return False
+    outcome = project()
+    if outcome.busy or outcome.rebuilt:
+        return not outcome.rebuilt
     try:
         if not _numbers_agree(store):
             log.warning("store.numbers_differ")
