@@ -88,7 +88,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "csp",
-    "django_filters",
     "django_htmx",
     "django_structlog",
     "drf_spectacular",
@@ -153,7 +152,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 REDIS_URL = env_text("REDIS_URL", "redis://127.0.0.1:6379/0")
 STORE_PREFIX = env_text("STORE_PREFIX", "{ops}")
 STORE_TIMEOUT_SECONDS = env_number("STORE_TIMEOUT_SECONDS", 2, 0.01, 30)
-DECISION_TIMEOUT_SECONDS = env_number("DECISION_TIMEOUT_SECONDS", 0.1, 0.01, 5)
+DECISION_TIMEOUT_SECONDS = env_number("DECISION_TIMEOUT_SECONDS", 0.25, 0.01, 5)
 
 CELERY_BROKER_URL = env_text("CELERY_BROKER_URL", "redis://127.0.0.1:6379/1")
 OUTBOX_NUDGE = env_bool("OUTBOX_NUDGE", default=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models import Q
 
 from opsportal.accounts.models import ApiKey, User
@@ -79,7 +79,7 @@ class KeyRing:
         try:
             with transaction.atomic():
                 ApiKey.objects.filter(stale, id=record.id).update(last_used_at=moment)
-        except DatabaseError:
+        except Error:
             log.warning("key_use_not_noted", key=record.id)
 
     def _refresh(self, max_age: float) -> None:
@@ -93,7 +93,7 @@ class KeyRing:
             started = time.monotonic()
             try:
                 self._records = _read_keys()
-            except DatabaseError:
+            except Error:
                 log.warning("keys_not_read", known=len(self._records))
             self._read_at = started
         finally:
