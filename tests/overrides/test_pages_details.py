@@ -75,12 +75,17 @@ def test_opt_out__evidence_clock_and_proof(client_for: ClientFor, ana: User, pri
 def test_detail__unknown_or_without_a_role__404(
     client_for: ClientFor, root: User, mallory: User, noun: str
 ) -> None:
-    kind = {"blocks": Kind.BLOCK, "boosts": Kind.BOOST, "opt-outs": Kind.OPT_OUT}[noun]
+    kind, model = {
+        "blocks": (Kind.BLOCK, Block),
+        "boosts": (Kind.BOOST, Boost),
+        "opt-outs": (Kind.OPT_OUT, OptOut),
+    }[noun]
     applied(root, "1", kind=kind)
+    url = f"/overrides/{noun}/{model._default_manager.get().pk}/"
 
-    assert client_for(root).get(f"/overrides/{noun}/1/").status_code == 200
+    assert client_for(root).get(url).status_code == 200
     assert client_for(root).get(f"/overrides/{noun}/{10**30}/").status_code == 404
-    assert client_for(mallory).get(f"/overrides/{noun}/1/").status_code == 404
+    assert client_for(mallory).get(url).status_code == 404
 
 
 def test_opt_out__without_the_capability__404(client_for: ClientFor, ana: User, max: User) -> None:

@@ -344,3 +344,16 @@ def test_list__filters__by_state_number_and_product(client_for: ClientFor, ana: 
     assert shown(state="applied") == shown(q="00701") == shown(q=f"#{first.pk}") == [first.pk]
     assert shown(mine="true") == shown(kind="boost") == []
     assert shown(state="nonsense", kind="nonsense") == [waiting.pk, first.pk]
+
+
+def test_page__being_carried_out__shows_progress_then_the_page_anew(client_for: ClientFor, ana: User) -> None:
+    draft = drafted(ana, "1", "2")
+    Submission.objects.update(state=State.APPLYING)
+    client = client_for(ana)
+
+    working = client.get(_url(draft)).content.decode()
+    services.apply_approved(draft.pk)
+    done = client.get(_url(draft, "progress"), headers=HTMX)
+
+    assert f'hx-get="{_url(draft, "progress")}"' in working
+    assert done["HX-Refresh"] == "true"
