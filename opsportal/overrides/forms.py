@@ -39,12 +39,15 @@ LOCAL_FORMAT = "%Y-%m-%dT%H:%M"
 
 
 class LocalTimeField(forms.DateTimeField):
-    """A moment typed in the person's zone."""
+    """A moment typed in the person's zone.
 
-    def __init__(self, *, presets: bool = False, **kwargs: Any) -> None:
+    presets: `end` offers ends after the start, `extend` offers later ends than the present one.
+    """
+
+    def __init__(self, *, presets: str = "", **kwargs: Any) -> None:
         attrs = {"type": "datetime-local", "step": "60"}
         if presets:
-            attrs["data-presets"] = "true"
+            attrs["data-presets"] = presets
         kwargs.setdefault("widget", forms.DateTimeInput(attrs=attrs, format=LOCAL_FORMAT))
         super().__init__(**kwargs)
         self.error_messages["invalid"] = "Give a date and a time, such as 27/11/2026 18:00."
@@ -62,6 +65,15 @@ class LocalTimeField(forms.DateTimeField):
         if "data-presets" in self.widget.attrs:
             self.widget.attrs["data-now"] = now.strftime(LOCAL_FORMAT)
         return super().get_bound_field(form, field_name)
+
+
+class NumbersField(forms.Field):
+    """Any number of row or override numbers, distinct and in order; what is no number is passed over."""
+
+    widget = forms.MultipleHiddenInput
+
+    def to_python(self, value: Any) -> list[int]:
+        return list(dict.fromkeys(int(text) for text in value or () if _is_number(text)))
 
 
 class IntentForm(forms.Form):
@@ -110,7 +122,7 @@ class WindowForm(IntentForm):
     surface = forms.ChoiceField(initial=EVERYWHERE)
     starts_at = LocalTimeField(label="Starts", required=False, help_text="Empty means at once.")
     ends_at = LocalTimeField(
-        label="Ends", required=False, presets=True, help_text="Empty means until somebody withdraws it."
+        label="Ends", required=False, presets="end", help_text="Empty means until somebody withdraws it."
     )
 
 
@@ -169,7 +181,7 @@ class BoostIntentForm(WindowForm):
     )
     ends_at = LocalTimeField(
         label="Ends",
-        presets=True,
+        presets="end",
         error_messages={"required": "A boost needs an end."},
         help_text=f"At most {BOOST_MAX_DAYS} days after the start.",
     )
@@ -322,13 +334,8 @@ class DecisionForm(VersionForm):
 class DropForm(VersionForm):
     """Rows to leave out; `invalid` stands for every row that cannot be used."""
 
-    rows = forms.TypedMultipleChoiceField(required=False, coerce=int)
+    rows = NumbersField(required=False)
     invalid = forms.BooleanField(required=False)
-
-    def __init__(self, data: Any) -> None:
-        super().__init__(data)
-        given = data.getlist("rows")
-        _choices(self, "rows", [(text, text) for text in given if _is_number(text)])
 
 
 class CancelForm(forms.Form):
@@ -338,7 +345,7 @@ class CancelForm(forms.Form):
 class ChangeForm(forms.Form):
     """Extend or withdraw chosen overrides."""
 
-    ends_at = LocalTimeField(label="New end", required=False, presets=True)
+    ends_at = LocalTimeField(label="New end", required=False, presets="extend")
     reason_code = forms.ChoiceField(
         label="Kind of reason", choices=ReasonCode.choices, initial=ReasonCode.CORRECTION
     )
@@ -373,12 +380,8 @@ class ChosenForm(forms.Form):
     """Which overrides a bulk change is about, and what shall happen to them."""
 
     action = forms.ChoiceField(choices=[(Action.EXTEND, "Extend"), (Action.WITHDRAW, "Withdraw")])
-    ids = forms.TypedMultipleChoiceField(required=False, coerce=int)
+    ids = NumbersField(required=False)
     all_matching = forms.BooleanField(required=False)
-
-    def __init__(self, data: Any) -> None:
-        super().__init__(data)
-        _choices(self, "ids", [(text, text) for text in data.getlist("ids") if _is_number(text)])
 
 
 class CustomerForm(forms.Form):

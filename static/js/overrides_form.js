@@ -14,14 +14,16 @@ for (const end of document.querySelectorAll("input[data-presets]")) {
   row.className = "presets";
   row.setAttribute("role", "group");
   row.setAttribute("aria-label", "Presets for the end");
+  const isExtension = end.dataset.presets === "extend";
+  const present = end.value;
   for (const [words, days] of PRESETS) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "button button--preset";
-    button.textContent = words;
+    button.textContent = isExtension ? `+${words}` : words;
     button.addEventListener("click", () => {
-      const start = end.form?.elements.namedItem("starts_at")?.value;
-      end.value = plusDays(start || end.dataset.now, days);
+      const start = isExtension ? present : end.form?.elements.namedItem("starts_at")?.value;
+      end.value = plusDays(start > end.dataset.now ? start : end.dataset.now, days);
       end.dispatchEvent(new Event("input", { bubbles: true }));
     });
     row.append(button);

@@ -356,3 +356,22 @@ def test_boosts__list__shows_the_factor(client_for: ClientFor, max: User) -> Non
 
     assert "×2" in client_for(max).get(BOOSTS).content.decode()
     assert Boost.objects.count() == 1
+
+
+def test_bulk__five_thousand_and_one__asks_to_narrow(client_for: ClientFor, ana: User) -> None:
+    ids = [str(number) for number in range(1, 5_002)]
+
+    response = client_for(ana).post(f"{BLOCKS}bulk/", {"action": "withdraw", "ids": ids}, follow=True)
+
+    assert "More than 5,000 match." in str(next(iter(response.context["messages"])))
+
+
+def test_bulk__five_thousand__asked_and_drafted_in_time(client_for: ClientFor, ana: User) -> None:
+    applied(ana, "1")
+    ids = [str(number) for number in range(1, 5_001)]
+    form = {"action": "withdraw", "ids": ids, "reason_code": "stock", "reason": "Back again"}
+
+    response = client_for(ana).post(f"{BLOCKS}bulk/", form)
+
+    assert response.status_code == 302
+    assert Submission.objects.order_by("-pk")[0].rows_total == 5_000
