@@ -1,6 +1,7 @@
 """The cast, the store and what the machine offers."""
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -35,8 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure() -> None:
-    """Put the migrations' own rows back whenever a transactional test has emptied every table."""
+    """Make this process's folder; put back the migrations' rows whenever a test has emptied the tables."""
+    Path(settings.TEST_FOLDER).mkdir(mode=0o700)
     post_migrate.connect(_put_back_everywhere, sender=apps.get_app_config("overrides"))
+
+
+def pytest_unconfigure() -> None:
+    """Remove this process's folder."""
+    shutil.rmtree(settings.TEST_FOLDER, ignore_errors=True)
 
 
 def _put_back_everywhere(using: str, **_: object) -> None:

@@ -1,13 +1,15 @@
 """The portal's settings, with only what tests must change."""
 
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
 from opsportal.demo.ports import free_port
 
 # Each process has its own folder and store, so that xdist workers and two runs at once never meet.
-_folder = tempfile.TemporaryDirectory(prefix="opsportal-tests-", ignore_cleanup_errors=True)
+# tests.conftest makes and removes the folder: the type checker and the commands of `make check` need none.
+TEST_FOLDER = Path(tempfile.gettempdir()) / f"opsportal-tests-{secrets.token_hex(8)}"
 _store_port = free_port()
 
 os.environ.update(
@@ -17,7 +19,7 @@ os.environ.update(
     SECRET_KEY="tests-only-secret-key-" + "0" * 40,
     CUSTOMER_KEY="tests-only-customer-key-" + "0" * 40,
     ALLOWED_HOSTS="testserver,127.0.0.1,localhost",
-    DATABASE_URL=os.environ.get("TEST_DATABASE_URL") or f"sqlite:///{_folder.name}/portal.sqlite3",
+    DATABASE_URL=os.environ.get("TEST_DATABASE_URL") or "sqlite://:memory:",
     REDIS_URL=f"redis://127.0.0.1:{_store_port}/0",
     CELERY_BROKER_URL=f"redis://127.0.0.1:{_store_port}/1",
     LOG_LEVEL="WARNING",
@@ -28,7 +30,7 @@ from opsportal.settings import DATABASES, INSTALLED_APPS, STORAGES  # noqa: E402
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file, as in the demo: an in-memory database has neither WAL nor writers that wait for each other.
-    DATABASES["default"]["TEST"] = {"NAME": f"{_folder.name}/test.sqlite3"}
+    DATABASES["default"]["TEST"] = {"NAME": TEST_FOLDER / "test.sqlite3"}
 
 # makemigrations keeps max_migration.txt up to date, so that two branches cannot both add a migration.
 INSTALLED_APPS = [*INSTALLED_APPS, "django_linear_migrations", "django_migration_linter"]
@@ -43,7 +45,7 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # Argon2 i
 # The live server of the browser tests speaks plain HTTP.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = False
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "session", "csrf"
-STATIC_ROOT = Path(_folder.name)  # WhiteNoise warns about a folder that is missing
+STATIC_ROOT = TEST_FOLDER  # WhiteNoise warns about a folder that is missing
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
