@@ -195,7 +195,11 @@ def _triage_products(submission: Submission, targets: Sequence[str], *, applying
             rows[row.product_id].append(row)
     found = {}
     for target in targets:
-        covering = [row for row in open_rows[target] if _covers(row, submission, start, end)]
+        covering = [
+            row
+            for row in open_rows[target]
+            if _covers(row, submission, start, end) and not _is_beaten(row, open_rows[target], start, end)
+        ]
         overlapping = [
             row
             for row in open_rows[target]
@@ -224,6 +228,20 @@ def _covers(row: ProductOverride, submission: Submission, start: datetime, end: 
     )
     ends_late_enough = row.ends_at is None or (end is not None and row.ends_at >= end)
     return same_effect and row.starts_at <= start and ends_late_enough
+
+
+def _is_beaten(
+    row: ProductOverride, others: Sequence[ProductOverride], start: datetime, end: datetime | None
+) -> bool:
+    """Whether a later boost of the same surface takes over somewhere in the window; blocks unite."""
+    return isinstance(row, Boost) and any(
+        isinstance(other, Boost)
+        and other.pk > row.pk
+        and other.surface_id == row.surface_id
+        and other.factor != row.factor
+        and _overlaps(other, start, end)
+        for other in others
+    )
 
 
 def _overlaps(row: ProductOverride, start: datetime, end: datetime | None) -> bool:
