@@ -17,7 +17,9 @@ class Event(models.Model):
     sequence = models.PositiveBigIntegerField(unique=True)
     at = models.DateTimeField()
     # Kept as text beside the link, so that the trail reads on when an account is gone.
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     actor_name = models.CharField(max_length=150)
     verb = models.CharField(max_length=60)
     subject_type = models.CharField(max_length=30)

@@ -111,7 +111,10 @@ class Submission(models.Model):
     action = models.CharField(max_length=10, choices=Action, default=Action.ADD)
     state = models.CharField(max_length=10, choices=State, default=State.DRAFT)
     source = models.CharField(max_length=10, choices=Source)
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    # Its index is that of the author's list.
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     surface = models.ForeignKey(Surface, on_delete=models.PROTECT, default=EVERYWHERE)
     # Null while a draft: "now" is the moment of application.
     starts_at = models.DateTimeField(null=True, blank=True)
@@ -174,8 +177,6 @@ class Submission(models.Model):
             # The list of submissions by state, newest first.
             models.Index(fields=["state", "-id"], name="submission_state"),
             models.Index(fields=["author", "-id"], name="submission_author"),
-            # Which submission became which revision.
-            models.Index(fields=["revision"], name="submission_revision"),
         ]
 
     def __str__(self) -> str:
@@ -188,7 +189,8 @@ class Submission(models.Model):
 class SubmissionItem(models.Model):
     """One product, or one customer's key, of a submission, with what would happen to it."""
 
-    submission = models.ForeignKey(Submission, on_delete=models.CASCADE, related_name="items")
+    # Its index is that of the unique row, which begins with it.
+    submission = models.ForeignKey(Submission, on_delete=models.CASCADE, related_name="items", db_index=False)
     # The position in the paste or the row in the file, from 1, for messages about it.
     row = models.PositiveIntegerField()
     # A product ID, or a customer's key; blank where the row could not be used.
@@ -268,7 +270,8 @@ class ProductOverride(Override):
     """An override of one product, on one surface or everywhere, in a window [starts_at, ends_at)."""
 
     product_id = models.CharField(max_length=128)
-    surface = models.ForeignKey(Surface, on_delete=models.PROTECT)
+    # Its index is the list's, which begins with it.
+    surface = models.ForeignKey(Surface, on_delete=models.PROTECT, db_index=False)
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True, blank=True)
     reason_code = models.CharField(max_length=20, choices=ReasonCode)
@@ -286,7 +289,9 @@ def _product_indexes(name: str) -> list[models.Index]:
         # Lists by surface, and what ends next.
         models.Index(fields=["surface", "-id"], name=f"{name}_surface"),
         models.Index(fields=["ends_at", "id"], condition=Q(closed_at=None), name=f"{name}_ends"),
-        models.Index(fields=["submission"], name=f"{name}_submission"),
+        # Lists of what is scheduled, and by reason.
+        models.Index(fields=["starts_at", "id"], condition=Q(closed_at=None), name=f"{name}_starts"),
+        models.Index(fields=["reason_code", "-id"], name=f"{name}_reason"),
     ]
 
 
@@ -373,7 +378,6 @@ class OptOut(Override):
             models.Index(fields=["customer_key", "-id"], name="opt_out_customer"),
             # The clock: what is due next.
             models.Index(fields=["due_on", "id"], condition=Q(closed_at=None), name="opt_out_due"),
-            models.Index(fields=["submission"], name="opt_out_submission"),
         ]
 
     def __str__(self) -> str:

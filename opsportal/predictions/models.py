@@ -18,7 +18,8 @@ class Product(models.Model):
 class Impressions(models.Model):
     """How often a product was shown and clicked on one surface on one day (UTC)."""
 
-    product = models.ForeignKey(Product, on_delete=models.CASCADE)
+    # Its index is that of the unique day, which begins with it.
+    product = models.ForeignKey(Product, on_delete=models.CASCADE, db_index=False)
     surface = models.CharField(max_length=64)
     day = models.DateField()
     shown = models.PositiveIntegerField()

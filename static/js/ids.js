@@ -4,7 +4,7 @@
 const WAIT_MS = 150;
 
 function words(text, max) {
-  const ids = text.split(/[\n\r\t,;]+/).map((id) => id.trim()).filter(Boolean);
+  const ids = text.split(/[\n\r\t,]+/).map((id) => id.trim()).filter(Boolean);
   const distinct = new Set(ids).size;
   if (ids.length === 0) return "";
   const number = (n) => n.toLocaleString("en-GB");

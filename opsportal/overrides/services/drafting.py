@@ -32,6 +32,7 @@ from opsportal.overrides.selectors.triage import (
     triage_overrides,
     triage_targets,
 )
+from opsportal.overrides.selectors.wording import command
 from opsportal.overrides.services.intent import Intent, check_intent, require_permission
 from opsportal.predictions.selectors import batches
 
@@ -374,8 +375,7 @@ def _finish_draft(actor: User, submission: Submission) -> None:
         verb="submission.drafted",
         subject_type="submission",
         subject_id=submission.pk,
-        summary=f"Drafted #{submission.pk} ({submission.get_action_display().lower()}, "
-        f"{submission.rows_total:,} items)",
+        summary=f"Drafted #{submission.pk}: {command(submission, submission.rows_total)}",
         reason=submission.reason,
     )
 

@@ -26,7 +26,7 @@ REASON_MAX = 2_000
 TICKET_MAX = 100
 # A year that no plan reaches: beyond it some clients' epoch seconds overflow.
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-EARLIEST_RECEIVED = datetime(2000, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
@@ -98,6 +98,9 @@ def _window_problems(intent: Intent) -> list[Problem]:
     if intent.starts_at and intent.starts_at > LATEST:
         problems.append(Problem("starts_at", "too_late", "The start is too far in the future."))
         return problems
+    if intent.starts_at and intent.starts_at < EARLIEST:
+        problems.append(Problem("starts_at", "too_early", "The start lies before 2000."))
+        return problems
     start = max(intent.starts_at or clock.this_second(), clock.this_second())
     problems += _end_problems(intent, start)
     return problems
@@ -151,6 +154,6 @@ def _opt_out_problems(intent: Intent) -> list[Problem]:
             problems.append(
                 Problem("received_at", "in_the_future", "The date of receipt lies in the future.")
             )
-        elif intent.received_at < EARLIEST_RECEIVED:
+        elif intent.received_at < EARLIEST:
             problems.append(Problem("received_at", "too_early", "The date of receipt lies before 2000."))
     return problems
