@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from opsportal.accounts.models import ApiKey, User
 from opsportal.core.clock import now
+from opsportal.core.errors import Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -43,18 +44,23 @@ class KeyRing:
     """Usable keys by token hash, read again at most every two seconds.
 
     So a revocation holds everywhere within two seconds and a request, and at once in the process that
-    revoked. While the database is away the last known keys go on working. Safe for threads: one
-    thread reads again, the others use the old table meanwhile.
+    revoked. While the database is away the last known keys go on working; a process that never read any
+    knows of no key whether it is good. Safe for threads: one thread reads again, the others use the
+    old table meanwhile.
     """
 
     def __init__(self) -> None:
         self._records: dict[str, KeyRecord] = {}
+        self._was_read = False
         self._read_at = float("-inf")
         self._reading = threading.Lock()
         self._used_at: dict[str, datetime] = {}
 
     def find(self, token: str) -> KeyRecord | None:
-        """The key of this token, or None if it is malformed, unknown, revoked or expired."""
+        """The key of this token, or None if it is malformed, unknown, revoked or expired.
+
+        Raises Unavailable while the database is away and no table has been read yet.
+        """
         if not TOKEN.fullmatch(token):
             return None
         digest = token_hash(token)
@@ -63,6 +69,9 @@ class KeyRing:
         if record is None:
             self._refresh(REFRESH_AFTER_MISS_SECONDS)
             record = self._records.get(digest)
+        if record is None and not self._was_read:
+            # A 401 would tell a ranker that its good key was revoked.
+            raise Unavailable("No key can be checked right now.", headers={"Retry-After": "1"})
         return record if record is not None and record.expires_at > now() else None
 
     def forget(self) -> None:
@@ -93,6 +102,7 @@ class KeyRing:
             started = time.monotonic()
             try:
                 self._records = _read_keys()
+                self._was_read = True
             except Error:
                 log.warning("keys_not_read", known=len(self._records))
             self._read_at = started

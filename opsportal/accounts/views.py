@@ -3,7 +3,7 @@
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import login, logout, update_session_auth_hash
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
@@ -34,7 +34,7 @@ KEYS_PER_PAGE = 50
 def sign_in(request: HttpRequest) -> HttpResponse:
     target = _safe_target(request)
     if request.user.is_authenticated:
-        return redirect(target)
+        return HttpResponseRedirect(target)
     form = SignInForm(request.POST or None)
     status, headers = 200, {}
     if request.method == "POST" and form.is_valid():
@@ -46,7 +46,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         else:
             login(request, user)
             start_session_clock(request)
-            return redirect(target)
+            return HttpResponseRedirect(target)
     context = {"form": form, "next": target, "ended": "ended" in request.GET}
     response = render(request, "accounts/sign_in.html", context, status=status)
     for name, value in headers.items():
@@ -155,7 +155,7 @@ def _account_page(
 def _safe_target(request: HttpRequest) -> str:
     """Where to go after signing in: an address of ours that was asked for, else the home page."""
     asked = request.POST.get("next") or request.GET.get("next") or ""
-    if url_has_allowed_host_and_scheme(
+    if asked.startswith("/") and url_has_allowed_host_and_scheme(
         asked, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     ):
         return asked

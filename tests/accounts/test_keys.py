@@ -20,7 +20,7 @@ from opsportal.accounts.keyring import KeyRing, keyring
 from opsportal.accounts.models import ApiKey, User
 from opsportal.accounts.permissions import SCOPES
 from opsportal.core.clock import now
-from opsportal.core.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from opsportal.core.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from opsportal.events.models import Event
 from tests.accounts.conftest import MakeKey
 
@@ -282,6 +282,20 @@ def test_ring__database_away__keeps_the_last_known_keys(
     clock.seconds += 60
 
     assert ring.find(token) is not None
+
+
+def test_ring__database_away_from_the_start__does_not_call_a_key_bad(
+    make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, token = make_key()
+
+    def away() -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(keyring_module, "_read_keys", away)
+
+    with pytest.raises(Unavailable):
+        KeyRing().find(token)
 
 
 class Ticking:

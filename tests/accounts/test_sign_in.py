@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import connection, connections
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
@@ -16,7 +16,7 @@ from opsportal.accounts.models import SignInWindow, User
 from opsportal.core.clock import now
 from opsportal.core.errors import Invalid, PortalError, TooManyRequests
 from opsportal.events.models import Event
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, make_person
 
 SIGN_IN = "/account/sign-in/"
 WRONG = "The name or the password is wrong."
@@ -77,12 +77,21 @@ def test_sign_in__inactive_person__is_wrong_like_any_other(client: Client, ana: 
         ("//evil.example/", reverse("home")),
         ("/\\evil.example", reverse("home")),
         ("javascript:alert(1)", reverse("home")),
+        ("no-address-and-no-name", reverse("home")),
     ],
 )
 def test_sign_in__next__stays_on_our_site(client: Client, ana: User, asked: str, target: str) -> None:
     response = client.post(SIGN_IN, {"username": "ana", "password": PASSWORD, "next": asked})
 
     assert response.headers["Location"] == target
+
+
+def test_sign_in__signed_in_already_with_an_odd_next__goes_home(client: Client, ana: User) -> None:
+    client.force_login(ana)
+
+    response = client.get(SIGN_IN, {"next": "nowhere"})
+
+    assert (response.status_code, response.headers["Location"]) == (302, reverse("home"))
 
 
 def test_sign_in__session_fixation__gets_a_new_session(client: Client, ana: User) -> None:
@@ -237,3 +246,23 @@ def test_throttle__hundred_tries_at_once__cannot_pass_together(ana: User) -> Non
     assert len(looked_at) == 5
     assert results.count("Invalid") == 5
     assert results.count("TooManyRequests") == 95
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_throttle__many_good_sign_ins_at_once__none_waits_for_another_for_ever() -> None:
+    person = make_person("ana")
+
+    def sign_in(_: int) -> str:
+        try:
+            return attempt(password=PASSWORD)
+        finally:
+            connections.close_all()
+
+    with (
+        patch.object(services, "authenticate", return_value=person),
+        ThreadPoolExecutor(max_workers=4) as pool,
+    ):
+        results = list(pool.map(sign_in, range(200)))
+
+    assert results == ["in"] * 200
