@@ -7,6 +7,8 @@ from csp.utils import build_policy
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.middleware.common import CommonMiddleware
+from django_structlog.middlewares import RequestMiddleware
 
 from opsportal.core.errors import Invalid, NotFound, PortalError, TooLarge
 from opsportal.core.http import is_api
@@ -125,6 +127,26 @@ class CleanInputMiddleware:
         if settings.DEBUG and response.status_code == 500:
             return error_response(request, ServerError(FAULT_OF_OURS))
         return response
+
+
+class SlashMiddleware(CommonMiddleware):
+    """Add the slash that an address lacks, for reading only.
+
+    Django would answer a form with a redirect that loses its fields, and with an error under DEBUG.
+    """
+
+    def should_redirect_with_slash(self, request: HttpRequest) -> bool:
+        """Whether the same address with a slash is meant."""
+        return request.method in {"GET", "HEAD"} and super().should_redirect_with_slash(request)
+
+
+class RequestLogMiddleware(RequestMiddleware):
+    """Log requests by their path alone: whoever writes a customer ID into a query leaves it there."""
+
+    @staticmethod
+    def format_request(request: HttpRequest) -> str:
+        """GET /overrides/blocks/"""
+        return f"{request.method} {request.path}"
 
 
 def _check_envelope(request: HttpRequest) -> None:

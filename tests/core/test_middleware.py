@@ -2,8 +2,8 @@
 
 import pytest
 from django.conf import settings as portal_settings
-from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
+from django.core.files.uploadedfile import InMemoryUploadedFile, SimpleUploadedFile
+from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 pytestmark = [pytest.mark.urls("tests.core.error_urls"), pytest.mark.django_db]
@@ -143,3 +143,32 @@ def test_form__that_cannot_be_parsed__is_refused(client: Client, content_type: s
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3"])
 def test_length__that_is_no_number__is_refused(client: Client, length: str) -> None:
     assert client.generic("POST", "/test/form", b"a=1", CONTENT_LENGTH=length).status_code == 400
+
+
+# -- Addresses and the log ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_slash__missing__is_added_for_reading_and_never_loses_a_form(settings: Settings, debug: bool) -> None:
+    settings.DEBUG = debug
+    client = Client(raise_request_exception=False)
+
+    read, sent = client.get("/account"), client.post("/account/sign-in", {"username": "ana"})
+
+    assert (read.status_code, read.headers["Location"]) == (301, "/account/")
+    assert sent.status_code == 404
+
+
+def test_log__query__is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    Client().get("/nothing/", {"customer_id": "C-10234"})
+
+    assert "GET /nothing/" in caplog.text
+    assert "C-10234" not in caplog.text
+
+
+def test_upload__large_file__stays_off_the_disk(rf: RequestFactory) -> None:
+    request = rf.post("/", {"file": SimpleUploadedFile("customers.csv", b"x" * 5_000_000)})
+
+    assert type(request.FILES["file"]) is InMemoryUploadedFile
