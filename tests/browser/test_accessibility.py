@@ -1,0 +1,313 @@
+"""No page has a barrier (axe, WCAG 2.2 AA and best practice) or scrolls sideways: both themes, both sizes."""
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from django.urls import URLPattern, URLResolver, get_resolver, resolve
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import DESKTOP, PHONE, SignedIn, Visitors
+from tests.running import RunningDemo
+
+THEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+# Colours are judged once they have changed to the theme, and everything else once for both themes.
+_FIND_BARRIERS = """async (theme) => {
+  for (let frame = 0, calm = 0; frame < 60 && calm < 3; frame += 1) {
+    await new Promise(requestAnimationFrame);
+    const changing = document.getAnimations().some((animation) => animation instanceof CSSTransition);
+    calm = changing ? 0 : calm + 1;
+  }
+  const colours = { runOnly: ["color-contrast", "link-in-text-block"] };
+  const { violations } = await axe.run({ resultTypes: ["violations"], ...(theme === "dark" ? colours : {}) });
+  return violations.flatMap(({ id, nodes }) => nodes.map((node) => (
+    `${id}: ${node.target.join(" ")} | ${node.html.slice(0, 160)} | ${node.failureSummary.slice(0, 240)}`
+  )));
+}"""
+_SIDEWAYS = """() => {
+  const width = document.documentElement.scrollWidth;
+  if (width <= innerWidth) return [];
+  const widest = [...document.querySelectorAll("body *")]
+    .filter((element) => element.getBoundingClientRect().right > innerWidth + 1)
+    .map((element) => element.outerHTML.slice(0, 100));
+  return [`${width} px wide: ${widest.slice(0, 5).join(" … ")}`];
+}"""
+
+
+def _nothing(page: Page) -> None:
+    """The page as it opens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A page in one state: who looks at it, where it is, and what she does there first.
+
+    path: may hold names of `states` in braces. status: what the address answers.
+    """
+
+    title: str
+    person: str
+    path: str
+    act: Callable[[Page], None] = _nothing
+    status: int = 200
+
+
+def click(role: Any, name: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        page.get_by_role(role, name=name, exact=True).first.click()
+
+    return act
+
+
+def send(button: str, **fields: str) -> Callable[[Page], None]:
+    """Fill in fields by their names, send the form, and wait for the answer."""
+
+    def act(page: Page) -> None:
+        for name, text in fields.items():
+            page.locator(f"main [name={name}]").first.fill(text)
+        with page.expect_navigation():
+            page.get_by_role("main").get_by_role("button", name=button).click()
+
+    return act
+
+
+def look_up(text: str) -> Callable[[Page], None]:
+    def act(page: Page) -> None:
+        page.locator("#search").fill(text)
+        with page.expect_navigation():
+            page.locator("#search").press("Enter")
+
+    return act
+
+
+def open_menu(page: Page) -> None:
+    page.locator("summary.menu__name").click()
+
+
+def open_keys(page: Page) -> None:
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+
+
+def tick_and_withdraw(page: Page) -> None:
+    page.locator("[name=ids]").first.check()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Withdraw…").click()
+
+
+def tick(page: Page) -> None:
+    page.locator("[name=ids]").first.check()
+
+
+def refuse_rebuild(page: Page) -> None:
+    click("link", "Rebuild the store")(page)
+    with page.expect_navigation():
+        page.get_by_role("dialog").get_by_role("button", name="Rebuild the store").click()
+
+
+STOPS = [
+    Stop("sign in", "", "/account/sign-in/"),
+    Stop("sign in, session ended", "", "/account/sign-in/?ended"),
+    Stop("sign in, refused", "", "/account/sign-in/", send("Sign in", username="nobody", password="wrong")),
+    Stop("not found, signed out", "", "/nowhere/", status=404),
+    Stop("not found", "ana", "/nowhere/", status=404),
+    Stop("bad request", "ana", "/overrides/blocks/?q=%00", status=400),
+    Stop("home of an agent", "ana", "/"),
+    Stop("home of an approver", "lena", "/"),
+    Stop("home of an administrator", "root", "/"),
+    Stop("menu open", "ana", "/", open_menu),
+    Stop("keys", "ana", "/", open_keys),
+    Stop("search", "ana", "/search/"),
+    Stop("search, nothing found", "ana", "/", look_up("Nobody-Knows-This")),
+    Stop("search, product", "ana", "/", look_up("men-9")),
+    Stop("search, product shared", "max", "/search/?product=men-2"),
+    Stop("search, customer", "priya", "/", look_up("C-10234")),
+    Stop("activity", "otto", "/activity/"),
+    Stop("activity, nothing matches", "otto", "/activity/?text=nothing-like-this"),
+    Stop("account", "ana", "/account/"),
+    Stop(
+        "account, refused",
+        "ana",
+        "/account/",
+        send("Change the password", current="not mine", password="short", again="shorter"),
+    ),
+    Stop("keys of machines", "root", "/account/keys/"),
+    Stop("new key", "root", "/account/keys/new/"),
+    Stop("new key, refused", "root", "/account/keys/new/", send("Make the key", name=" ", days="1")),
+    Stop("key revoked?", "root", "/account/keys/", click("link", "Revoke Demo")),
+    Stop("blocks", "ana", "/overrides/blocks/"),
+    Stop("blocks, ticked", "ana", "/overrides/blocks/", tick),
+    Stop("blocks, to withdraw", "ana", "/overrides/blocks/", tick_and_withdraw),
+    Stop("blocks, read only", "dana", "/overrides/blocks/?state=all"),
+    Stop("blocks, nothing matches", "ana", "/overrides/blocks/?q=nothing-like-this"),
+    Stop("new block", "ana", "/overrides/blocks/new/"),
+    Stop("new block, refused", "ana", "/overrides/blocks/new/", send("Block these products")),
+    Stop("block", "ana", "/overrides/blocks/{block}/"),
+    Stop("block, to withdraw", "ana", "/overrides/blocks/{block}/", click("link", "Withdraw")),
+    Stop("block, to extend", "ana", "/overrides/blocks/{block}/", click("link", "Change the end")),
+    Stop("block, withdrawn", "ana", "/overrides/blocks/{withdrawn}/"),
+    Stop("boosts", "max", "/overrides/boosts/"),
+    Stop("new boost", "max", "/overrides/boosts/new/"),
+    Stop("new boost, refused", "max", "/overrides/boosts/new/", send("Boost these products")),
+    Stop("boost", "max", "/overrides/boosts/{boost}/"),
+    Stop("opt-outs", "priya", "/overrides/opt-outs/"),
+    Stop("opt-outs, ticked", "priya", "/overrides/opt-outs/", tick),
+    Stop("opt-outs, find", "ana", "/overrides/opt-outs/", send("Has this customer", customer_id="nobody")),
+    Stop("new opt-out", "ana", "/overrides/opt-outs/new/"),
+    Stop("new opt-out, refused", "ana", "/overrides/opt-outs/new/", send("Record the opt-out")),
+    Stop("opt-out", "priya", "/overrides/opt-outs/{opt_out}/"),
+    Stop("import", "ana", "/overrides/import/"),
+    Stop("import, refused", "ana", "/overrides/import/", send("Check this file")),
+    Stop("submissions", "lena", "/overrides/submissions/"),
+    Stop("submissions, none", "lena", "/overrides/submissions/?q=nothing-like-this"),
+    Stop("submission, draft", "ana", "/overrides/submissions/{draft}/"),
+    Stop("submission, checking", "ana", "/overrides/submissions/{checking}/"),
+    Stop("submission, waiting", "ana", "/overrides/submissions/{waiting}/"),
+    Stop("submission, to decide", "lena", "/overrides/submissions/{waiting}/"),
+    Stop("submission, reject", "lena", "/overrides/submissions/{waiting}/", send("Reject")),
+    Stop("submission, applied", "ana", "/overrides/submissions/{applied}/"),
+    Stop("submission, failed", "ana", "/overrides/submissions/{failed}/"),
+    Stop("submission, given up", "ana", "/overrides/submissions/{cancelled}/"),
+    Stop("serving", "ana", "/serving/"),
+    Stop("serving, to rebuild", "root", "/serving/", click("link", "Rebuild the store")),
+    Stop("serving, rebuild refused", "root", "/serving/", refuse_rebuild),
+]
+
+
+# Routes that show no page of their own: they act and lead elsewhere, hold a fragment, or give a file.
+NO_PAGES = {
+    "accounts-password",
+    "accounts-sign-out",
+    "accounts-time-zone",
+    "activity-export",
+    "api-schema",
+    "healthz",
+    "overrides-export",
+    "overrides-submission-apply",
+    "overrides-submission-approve",
+    "overrides-submission-cancel",
+    "overrides-submission-delivery",
+    "overrides-submission-drop",
+    "overrides-submission-edit",
+    "overrides-submission-progress",
+    "overrides-submission-reject",
+    "overrides-submission-retry",
+    "overrides-submission-undo",
+    "overrides-submissions-export",
+    "readyz",
+    "serving-pill",
+    "serving-rebuild",
+    "serving-retry",
+}
+# Pages that are reached by sending a form: the stops named here show them.
+SENT = {
+    "accounts-key-revoke": "key revoked?",
+    "overrides-bulk": "blocks, to withdraw",
+    "overrides-opt-out-find": "opt-outs, find",
+}
+
+
+def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str | None]]:
+    """Every (route, name) of the URLconf."""
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from routes(pattern.url_patterns, prefix + str(pattern.pattern))
+        elif isinstance(pattern, URLPattern):
+            yield prefix + str(pattern.pattern), pattern.name
+
+
+@pytest.fixture(scope="session")
+def states(portal: RunningDemo, signed_in: SignedIn) -> dict[str, int]:
+    """The numbers of a submission and an override in every state."""
+    ana = signed_in("ana")
+    prefix = secrets.token_hex(4)
+
+    def draft(name: str, count: int) -> int:
+        answer = ana.post(
+            "/overrides/blocks/new/",
+            data={
+                "product_ids": "\n".join(
+                    [f"{prefix}-{name}-{i}" for i in range(count)] + ["men-9", "x" * 129]
+                ),
+                "surface": "*",
+                "reason_code": "quality",
+                "reason": "Prepared for a browser test.",
+            },
+        )
+        assert answer.status_code == 302, answer.text
+        return int(answer.headers["Location"].rstrip("/").rpartition("/")[2])
+
+    found = {name: draft(name, 4) for name in ("draft", "checking", "applied", "failed", "cancelled")}
+    found["waiting"] = draft("waiting", 500)
+    for name, command in (("applied", "apply"), ("cancelled", "cancel"), ("waiting", "apply")):
+        answer = ana.post(f"/overrides/submissions/{found[name]}/{command}/", data={"version": "1"})
+        assert answer.status_code == 302, answer.text
+
+    # No request leaves these two behind: one lasts for a moment, the other takes a fault.
+    with sqlite3.connect(portal.folder / "var" / "opsportal.sqlite3", timeout=20) as database:
+        for state, error in (("checking", ""), ("failed", "The database was locked for too long.")):
+            database.execute(
+                "UPDATE overrides_submission SET state = ?, error = ?, rows_done = 2 WHERE id = ?",
+                (state, error, found[state]),
+            )
+        for name, table, where in (
+            ("block", "block", "closed_at IS NULL AND ends_at IS NULL"),
+            ("withdrawn", "boost", "closed_at IS NOT NULL"),
+            ("boost", "boost", "closed_at IS NULL"),
+            ("opt_out", "optout", "closed_at IS NULL"),
+        ):
+            row = database.execute(f"SELECT id FROM overrides_{table} WHERE {where} ORDER BY id").fetchone()  # noqa: S608
+            found[name] = row[0]
+    database.close()
+    return found
+
+
+@pytest.mark.parametrize("stop", STOPS, ids=lambda stop: stop.title)
+def test_page__in_both_themes_and_sizes__has_no_barrier(
+    visit: Visitors, states: dict[str, int], stop: Stop
+) -> None:
+    page = visit(stop.person)
+    answer = page.goto(stop.path.format_map(states))
+    assert answer
+    assert answer.status == stop.status
+    stop.act(page)
+    page.wait_for_load_state()
+    visit.watch_of(page).listens = False
+
+    found = barriers(page)
+    assert not found, "\n".join(found)
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe finds and what sticks out, in both themes and sizes."""
+    page.evaluate(AXE_SCRIPT)
+    found: list[str] = []
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            found += [f"{theme} {size['width']}: {text}" for text in page.evaluate(_FIND_BARRIERS, theme)]
+        found += [f"{size['width']}: {text}" for text in page.evaluate(_SIDEWAYS)]
+    return found
+
+
+def test_stops__cover_every_route_of_the_portal() -> None:
+    named = {
+        name
+        for route, name in routes(get_resolver().url_patterns)
+        if name and not route.startswith(("api/v1/", "admin/"))
+    }
+
+    numbers = dict.fromkeys(("block", "withdrawn", "boost", "opt_out", "draft", "checking"), 1)
+    numbers |= dict.fromkeys(("waiting", "applied", "failed", "cancelled"), 1)
+    seen = {
+        resolve(stop.path.format_map(numbers).partition("?")[0]).url_name
+        for stop in STOPS
+        if stop.path != "/nowhere/"
+    }
+    assert named == seen | NO_PAGES | set(SENT)
+    assert set(SENT.values()) <= {stop.title for stop in STOPS}
