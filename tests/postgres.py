@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,8 @@ def temporary_cluster(binaries: Path) -> Iterator[str]:
                 detail = (finished.stderr or b"").decode() or (log.read_text() if log.exists() else "")
                 raise RuntimeError(f"{program} failed: {detail.strip()}")
 
+        # Being told to end must end the server too, which is nobody's child.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         data = str(folder / "data")
         run(
             "initdb",
