@@ -122,3 +122,18 @@ def test_import__kinds__only_those_the_person_may_write(
     assert client_for(max).post(f"{URL}?kind=block", _form(b"product_id\n1\n")).status_code == 404
     assert client_for(lena).get(URL).status_code == client_for(mallory).get(URL).status_code == 404
     assert Submission.objects.count() == 0
+
+
+def test_import__edited_while_the_worker_checks__refused(client_for: ClientFor, ana: User) -> None:
+    client = client_for(ana)
+    client.post(f"{URL}?kind=block", _form(b"product_id\n1\n2\n"))
+    submission = Submission.objects.get()
+    before = saved()
+
+    for verb, fields in (("edit", block_form(reason="Another.")), ("drop", {"rows": [2]})):
+        client.post(f"{submission.get_absolute_url()}{verb}/", {"version": 1, **fields})
+
+    assert saved() == before
+    assert Submission.objects.get().version == 1
+    client.post(f"{submission.get_absolute_url()}cancel/")
+    assert Submission.objects.get().state == State.CANCELLED

@@ -7,7 +7,7 @@ import pytest
 import time_machine
 from django.test import Client
 
-from opsportal.accounts.models import User
+from opsportal.accounts.models import Role, RoleGrant, User
 from opsportal.core import clock
 from opsportal.events.models import Event
 from opsportal.overrides import services
@@ -357,3 +357,36 @@ def test_page__being_carried_out__shows_progress_then_the_page_anew(client_for: 
 
     assert f'hx-get="{_url(draft, "progress")}"' in working
     assert done["HX-Refresh"] == "true"
+
+
+def test_drop__rows_of_an_undo__refused_since_it_puts_everything_back(
+    client_for: ClientFor, ana: User, lena: User
+) -> None:
+    with time_machine.travel(clock.now() - timedelta(hours=2)):
+        big = _waiting(ana)
+        services.approve(actor=lena, submission_id=big.pk, version=big.version)
+    client = client_for(ana)
+    client.post(_url(big, "undo"), {"reason": "Wrong list."})
+    undo = Submission.objects.get(undoes=big)
+
+    client.post(_url(undo, "drop"), {"version": undo.version, "rows": [*range(1, 300)]})
+    client.post(_url(undo, "apply"), {"version": undo.version})
+
+    undo.refresh_from_db()
+    assert (undo.state, undo.needs_approval) == (State.WAITING, True)
+    assert Block.objects.filter(closed_at=None).count() == 500
+
+
+def test_apply__role_gone_since_the_draft__refused(client_for: ClientFor, ana: User) -> None:
+    draft = drafted(ana, "1", "2")
+    RoleGrant.objects.filter(user=ana).update(role=Role.VIEWER)
+    before = saved()
+    client = client_for(ana)
+
+    page = client.get(_url(draft)).content.decode()
+    applied = client.post(_url(draft, "apply"), {"version": draft.version})
+    edited = client.post(_url(draft, "edit"), {"version": draft.version, **block_form(reason="Another.")})
+
+    assert _url(draft, "apply") not in page
+    assert (applied.status_code, edited.status_code) == (403, 403)
+    assert saved() == before

@@ -10,7 +10,11 @@ from opsportal.events import services as events
 from opsportal.overrides.models import Approval, Source, State, Submission, Triage
 from opsportal.overrides.selectors.triage import assess, effective_items
 from opsportal.overrides.services.applying import APPLY_TASK, apply_locked
-from opsportal.overrides.services.drafting import check_version, lock_submission
+from opsportal.overrides.services.drafting import (
+    check_version,
+    lock_submission,
+    require_permission_for,
+)
 
 # Up to so many items are applied in the request; more go to a worker.
 INLINE_ITEMS = 5_000
@@ -19,13 +23,15 @@ INLINE_ITEMS = 5_000
 def submit(*, actor: User, submission_id: int, version: int | None = None) -> Submission:
     """Carry out a draft at once, or leave it waiting for a second person when its risk asks for one.
 
-    Locks the submission, then the head. Raises NotFound, Forbidden (not the author), Conflict
-    (no longer a draft, changed since `version`, nothing to do) and Invalid (a file with bad rows).
+    Locks the submission, then the head. Raises NotFound, Forbidden (not the author, or without the
+    role by now), Conflict (no longer a draft, changed since `version`, nothing to do) and Invalid
+    (a file with bad rows).
     """
     with transaction.atomic():
         submission = lock_submission(submission_id)
         if submission.author_id != actor.pk:
             raise Forbidden("Only its author can carry out a draft.")
+        require_permission_for(actor, submission)
         if submission.state != State.DRAFT:
             raise Conflict(
                 f"#{submission.pk} is {submission.get_state_display().lower()} already.", code="not_a_draft"

@@ -96,10 +96,7 @@ def draft_undo(*, actor: User, submission_id: int, reason: str) -> Submission:
     """
     with transaction.atomic():
         undone = lock_submission(submission_id)
-        # Undoing the addition of an opt-out withdraws it.
-        require_permission(
-            actor, undone.kind, Action.WITHDRAW if undone.action == Action.ADD else Action.RESTORE
-        )
+        require_permission(actor, undone.kind, _action_of_undo(undone))
         if undone.state != State.APPLIED or undone.revision_id is None:
             raise Conflict("Only a submission that took effect can be undone.", code="not_applied")
         if undone.action == Action.RESTORE:
@@ -207,10 +204,13 @@ def drop_items(*, actor: User, submission_id: int, version: int, rows: Sequence[
     """Leave out the given rows, or every row that cannot be used when `rows` is None.
 
     Only the author, and only while it is a draft or waits; what a second person looked at before is
-    void afterwards. Locks the submission. Raises NotFound, Forbidden, Conflict.
+    void afterwards. An undo puts everything back, so nothing can be left out of one: its risk would be
+    weighed by fewer rows than it changes. Locks the submission. Raises NotFound, Forbidden, Conflict.
     """
     with transaction.atomic():
         submission = _editable(actor, submission_id, version)
+        if submission.action == Action.RESTORE:
+            raise Conflict("An undo puts everything back: no row can be left out.", code="not_editable")
         items = submission.items.filter(dropped=False)
         items = items.filter(triage=Triage.INVALID) if rows is None else items.filter(row__in=rows)
         dropped = items.update(dropped=True)
@@ -229,6 +229,7 @@ def edit(*, actor: User, submission_id: int, version: int, intent: Intent) -> Su
         submission = _editable(actor, submission_id, version)
         if submission.action != Action.ADD or intent.kind != submission.kind:
             raise Conflict("Only what is being added can be edited.", code="not_editable")
+        require_permission_for(actor, submission)
         before = _content(submission)
         for name, value in _fields(intent).items():
             setattr(submission, name, value)
@@ -244,7 +245,7 @@ def edit(*, actor: User, submission_id: int, version: int, intent: Intent) -> Su
 def cancel(*, actor: User, submission_id: int, reason: str = "") -> Submission:
     """Give up a submission that has not taken effect. Locks it. Raises NotFound, Forbidden, Conflict."""
     with transaction.atomic():
-        submission = _editable(actor, submission_id, None)
+        submission = _editable(actor, submission_id, None, while_checking=True)
         submission.state = State.CANCELLED
         submission.save(update_fields=["state"])
         events.record(
@@ -388,10 +389,26 @@ def lock_submission(submission_id: int) -> Submission:
     return submission
 
 
-def _editable(actor: User, submission_id: int, version: int | None) -> Submission:
+def require_permission_for(actor: User, submission: Submission) -> None:
+    """Raise Forbidden unless the person may still do what the submission does: roles may have gone since."""
+    undone = submission.undoes
+    require_permission(actor, submission.kind, _action_of_undo(undone) if undone else submission.action)
+
+
+def _action_of_undo(undone: Submission) -> Action:
+    """Undoing an addition does what a withdrawal does."""
+    return Action.WITHDRAW if undone.action == Action.ADD else Action.RESTORE
+
+
+def _editable(
+    actor: User, submission_id: int, version: int | None, *, while_checking: bool = False
+) -> Submission:
     submission = lock_submission(submission_id)
     if submission.author_id != actor.pk:
         raise Forbidden("Only its author can change a submission.")
+    if submission.state == State.CHECKING and not while_checking:
+        # The worker would write what it found for the old content over the new one.
+        raise Conflict(f"#{submission.pk} is still being checked. Wait until that is done.", code="checking")
     if submission.state not in {State.DRAFT, State.CHECKING, State.WAITING, State.FAILED}:
         raise Conflict(
             f"#{submission.pk} is {submission.get_state_display().lower()} and can no longer be changed.",

@@ -365,10 +365,15 @@ def _may(request: Request, found: Submission, *, items: int, bad_rows: int, is_u
     is_author = found.author_id == user.pk
     approves = user.can("overrides.approve")
     before_effect = is_author and found.state in BEFORE_EFFECT
+    pages = PAGES[Kind(found.kind)]
+    # A role may have gone since the draft was made.
+    is_allowed = (
+        pages.allows_undo_of(user, found.undoes.action) if found.undoes else pages.allows(user, found.action)
+    )
     took_effect = found.state == State.APPLIED and found.revision_id is not None
     return May(
-        apply=is_author and found.state == State.DRAFT and items > 0 and not bad_rows,
-        edit=before_effect and found.action == Action.ADD,
+        apply=is_author and is_allowed and found.state == State.DRAFT and items > 0 and not bad_rows,
+        edit=before_effect and is_allowed and found.action == Action.ADD,
         drop=before_effect and found.action != Action.RESTORE,
         cancel=before_effect or (is_author and found.state == State.CHECKING),
         decide=approves and not is_author and found.state == State.WAITING,
@@ -376,7 +381,7 @@ def _may(request: Request, found: Submission, *, items: int, bad_rows: int, is_u
         undo=took_effect
         and found.action != Action.RESTORE
         and not is_undone
-        and PAGES[Kind(found.kind)].allows_undo_of(user, found.action),
+        and pages.allows_undo_of(user, found.action),
     )
 
 
