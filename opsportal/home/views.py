@@ -40,7 +40,7 @@ def home(request: Request) -> HttpResponse:
         "days": today.coming_up(),
         "due": today.opt_outs_due(user),
         "numbers": today.numbers(),
-        "recent": trail.entries(today.recent_events()),
+        "recent": trail.entries(trail.recent_events(user)),
     }
     return render(request, "home/home.html", context)
 
@@ -70,7 +70,7 @@ def activity(request: Request) -> HttpResponse:
     form = TrailForm(request.GET)
     filters = form.filters()
     page = keyset_page(
-        trail.trail(**filters),
+        trail.trail(user=request.user, **filters),
         order=["-sequence"],
         cursor=request.GET.get("cursor"),
         size=EVENTS_PER_PAGE,
@@ -91,7 +91,8 @@ def activity(request: Request) -> HttpResponse:
 @needs("activity.view")
 def activity_export(request: Request) -> HttpResponseBase:
     """The newest 100,000 events that match, as CSV."""
-    events = trail.trail(**TrailForm(request.GET).filters()).order_by("-sequence")[:EXPORT_MAX]
+    filters = TrailForm(request.GET).filters()
+    events = trail.trail(user=request.user, **filters).order_by("-sequence")[:EXPORT_MAX]
     return csv_response("activity", _EXPORT_COLUMNS, _export_rows(events.iterator(chunk_size=1_000)))
 
 

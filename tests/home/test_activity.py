@@ -15,6 +15,7 @@ from opsportal.accounts.models import User
 from opsportal.events import services as events
 from opsportal.events.models import Event
 from opsportal.home.selectors import trail
+from opsportal.overrides import services
 from opsportal.overrides.pseudonyms import customer_key
 from tests.home.deciding import block, draft, opt_out, words
 
@@ -201,3 +202,27 @@ def lena_as_agent(lena: User) -> User:
     """Lena, who may now block too."""
     lena.role_grants.create(role="agent")
     return User.objects.get(pk=lena.pk)
+
+
+def test_activity__without_the_right_to_see_opt_outs__tells_nothing_of_them(
+    ana: User, priya: User, max: User, client_for: ClientFor
+) -> None:
+    block(ana, "P1")
+    opt_out(priya, "C-1")
+    services.look_up_customer(actor=priya, customer_id="C-1")
+    record(ana, subject_type="store", subject_id="store", summary="Something about the store")
+
+    pages = {
+        person.username: "".join(
+            words(client_for(person).get(url)) for url in ("/activity/", "/activity/?text=opt-out", "/")
+        )
+        for person in (priya, max)
+    }
+    exported = b"".join(client_for(max).get("/activity/export/"))
+
+    for secret in ("Recorded the opt-out", "Looked up customer"):
+        assert secret in pages["priya"]
+        assert secret not in pages["max"]
+        assert secret.encode() not in exported
+    assert "Blocked 1 product" in pages["max"]
+    assert "Something about the store" in pages["max"]

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from opsportal.accounts.models import Role, User
 from opsportal.core import clock
-from opsportal.events.models import Event, Head, Revision
+from opsportal.events.models import Head, Revision
 from opsportal.overrides.models import (
     EVERYWHERE,
     Action,
@@ -38,8 +38,6 @@ TREND_DAYS = 14
 TREND_REVISIONS = 20_000
 # The numbers belong to a revision, so one's own change shows at once; ends and starts may lag this much.
 NUMBERS_SECONDS = 30
-# Not for the home page: they say who was here or began something, not what was changed.
-QUIET_VERBS = ("signed_in", "customer.looked_up", "submission.drafted", "submission.edited")
 MINE = (State.DRAFT, State.CHECKING, State.WAITING, State.APPLYING, State.FAILED)
 
 
@@ -166,11 +164,6 @@ def opt_outs_due(user: User) -> list[Due]:
         text = f"Opt-out {opt_out.pk}: saved, not yet live"
         found.append(Due(opt_out.due_on, (opt_out.due_on - today).days, text, opt_out.get_absolute_url()))
     return sorted(found, key=lambda due: due.due_on)[:CARD_ROWS]
-
-
-def recent_events(limit: int = 10) -> list[Event]:
-    """The newest events that changed something."""
-    return list(Event.objects.exclude(verb__in=QUIET_VERBS).order_by("-sequence")[:limit])
 
 
 def administrators() -> list[str]:

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import BigIntegerField, Case, Exists, OuterRef, Q, QuerySet, When
+from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils import timezone
 
 from opsportal.accounts.models import User
 from opsportal.core.templatetags.ui import percent
 from opsportal.events.models import Event
-from opsportal.overrides.models import Kind, SubmissionItem
+from opsportal.overrides.models import Kind, Submission, SubmissionItem
 from opsportal.overrides.selectors.wording import shown_target
 
 # Words are looked for in this many of the newest events: no index helps there.
@@ -21,6 +22,8 @@ SEARCHED_EVENTS = 50_000
 SUBMISSIONS_OF_A_PRODUCT = 200
 SYSTEM = "system"
 LAST_SEQUENCE = 2**63 - 1
+# Not for the home page: they say who was here or began something, not what was changed.
+QUIET_VERBS = ("signed_in", "customer.looked_up", "submission.drafted", "submission.edited")
 
 # Group of the filter → the types of subject in it.
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -95,8 +98,20 @@ class Entry:
     changes: list[Change]
 
 
+def visible_events(user: User) -> QuerySet[Event]:
+    """The events a person may see: those about customers and their opt-outs only with `optouts.view`."""
+    if user.can("optouts.view"):
+        return Event.objects.all()
+    # Only a submission's subject is a number; CASE keeps PostgreSQL from reading the others as one.
+    number = Case(When(subject_type="submission", then=Cast("subject_id", BigIntegerField())))
+    opt_outs = Submission.objects.filter(kind=Kind.OPT_OUT, pk=OuterRef("submission_number"))
+    events = Event.objects.exclude(subject_type="customer").alias(submission_number=number)
+    return events.exclude(Exists(opt_outs))
+
+
 def trail(
     *,
+    user: User,
     person: str = "",
     group: str = "",
     submission: int | None = None,
@@ -104,12 +119,12 @@ def trail(
     since: date | None = None,
     until: date | None = None,
 ) -> QuerySet[Event]:
-    """The events that match every filter given; days are in the person's zone, both included.
+    """The events that this user may see and that match; days are in their zone, both included.
 
     person: a user name, or `system`. group: a key of GROUPS. text: words of a summary or reason, among
     the newest 50,000 events, or a product ID, whatever its age. Order by `-sequence`.
     """
-    events = Event.objects.all()
+    events = visible_events(user)
     if person == SYSTEM:
         events = events.filter(actor=None)
     elif person:
@@ -127,6 +142,11 @@ def trail(
     if until:
         events = events.filter(sequence__lt=_first_from(until + timedelta(days=1)))
     return events
+
+
+def recent_events(user: User, limit: int = 10) -> list[Event]:
+    """The newest events that the person may see and that changed something."""
+    return list(visible_events(user).exclude(verb__in=QUIET_VERBS).order_by("-sequence")[:limit])
 
 
 def people() -> list[str]:
