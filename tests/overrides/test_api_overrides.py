@@ -141,6 +141,8 @@ def test_opt_out__search_by_customer__finds_only_theirs(api: Api) -> None:
 
     assert [row["customer_key"] for row in found["results"]] == [customer_key("C-2")]
     assert nothing == {"results": [], "next": None}
+    looked = Event.objects.filter(verb="customer.looked_up").order_by("sequence")
+    assert list(looked.values_list("subject_id", flat=True)) == [customer_key("C-2"), customer_key("C-3")]
 
 
 def test_opt_out__withdrawal__always_waits(api: Api) -> None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from opsportal.accounts import services as accounts
 from opsportal.accounts.models import User
 from opsportal.accounts.permissions import Role
 from opsportal.core import clock
+from opsportal.events.models import Event
 from opsportal.overrides import selectors as overrides
 from opsportal.serving import decisions
 from opsportal.serving.services import project
@@ -202,12 +204,14 @@ def test_decisions__store_frozen__costs_one_probe_a_second(
     body = {"surface": "home", "product_ids": ["bad"]}
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         settings.REDIS_URL = f"redis://127.0.0.1:{frozen.getsockname()[1]}/0"
-        started = time.monotonic()
+        monkeypatch.setattr(decisions, "time", SimpleNamespace(monotonic=lambda: 1_000.0))
         answers = [ask("decisions", body) for _ in range(20)]
-        elapsed = time.monotonic() - started
+        frozen.setblocking(False)
+        frozen.accept()
+        with pytest.raises(BlockingIOError):
+            frozen.accept()
 
     assert all(answer.json()["blocked"] == ["bad"] for answer in answers)
-    assert elapsed < 1
 
 
 def test_decisions__both_away__503_with_retry_after(
@@ -380,3 +384,24 @@ def test_schema__decision_routes__documented(client: Client) -> None:
     for route in ("decisions", "rank", "decisions/explain"):
         assert "200" in document["paths"][f"/api/v1/{route}"]["post"]["responses"]
     assert document["components"]["schemas"]["DecisionRequest"]["additionalProperties"] is False
+
+
+def test_decisions__person_who_names_a_customer__needs_the_right_and_is_recorded(
+    ana: User, max: User
+) -> None:
+    make_surfaces("home")
+    opt_out("c-1")
+    project()
+    body = json.dumps({"surface": "home", "product_ids": [], "customer_id": "c-1"})
+
+    def post(person: User) -> Any:
+        client = Client()
+        client.force_login(person)
+        return client.post("/api/v1/decisions", body, content_type="application/json")
+
+    refused, answered = post(max), post(ana)
+
+    assert (refused.status_code, answered.status_code) == (403, 200)
+    assert answered.json()["personalize"] is False
+    looked = Event.objects.filter(verb="customer.looked_up")
+    assert list(looked.values_list("actor__username", flat=True)) == ["ana"]

@@ -220,13 +220,17 @@ class OptOutsView(OverridesView):
     )
 )
 class OptOutSearchView(OverridesView):
-    """The opt-outs of one customer, newest first; the customer ID stays out of the address."""
+    """The opt-outs of one customer, newest first; the customer ID stays out of the address.
+
+    Who looked is recorded.
+    """
 
     kind, shape = Kind.OPT_OUT, shapes.OptOutSerializer
     required_scope, required_capability = "overrides:read", "optouts.view"
 
     def post(self, request: Request) -> Response:
         query = body_of(request, shapes.OptOutSearch)
+        services.look_up_customer(actor=caller(request), customer_id=query["customer_id"])
         return self.page(Filters(state=shapes.ALL), query, customer_id=query["customer_id"])
 
 

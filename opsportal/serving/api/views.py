@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 from django.http import HttpRequest, HttpResponse
@@ -17,6 +17,7 @@ from opsportal.client import SCHEMA, Rule, Verdict, decide, explain, rank
 from opsportal.core import clock
 from opsportal.core.errors import Forbidden, Invalid
 from opsportal.core.problems import OtherRefusal
+from opsportal.overrides.services import look_up_customer
 from opsportal.serving.api.shapes import (
     DecisionAnswer,
     DecisionRequest,
@@ -182,7 +183,10 @@ def _authorise(request: HttpRequest) -> None:
 
 
 def _decoded(decoder: "msgspec.json.Decoder[Wish]", request: HttpRequest) -> Wish:
-    """The body in its shape, and its surface known. Raises Invalid with the place."""
+    """The body in its shape, and its surface known. Raises Invalid with the place.
+
+    A person who names a customer is recorded, and refused without the right to see opt-outs.
+    """
     if request.content_type != "application/json":
         raise OtherRefusal(
             "Send the body as application/json.", status=415, code="unsupported_media_type", headers={}
@@ -196,6 +200,9 @@ def _decoded(decoder: "msgspec.json.Decoder[Wish]", request: HttpRequest) -> Wis
     if b"\\u0000" in request.body:
         _refuse_nul(wish)
     check_surface(wish.surface)
+    if wish.customer_id is not None and "HTTP_AUTHORIZATION" not in request.META:
+        # The answer tells a person whether this customer opted out, so the rules of looking up hold.
+        look_up_customer(actor=cast(User, request.user), customer_id=wish.customer_id)
     return wish
 
 
