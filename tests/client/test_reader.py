@@ -122,12 +122,9 @@ def test_read__refused_connection__unavailable(dead_store_url: str) -> None:
 def test_read__frozen_server__unavailable_within_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as frozen:
         reader = DirectReader(f"redis://127.0.0.1:{frozen.getsockname()[1]}/0", timeout=0.1)
-        started = time.monotonic()
 
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="TimeoutError"):
             reader.read(["P1"])
-
-        assert time.monotonic() - started < 0.5
 
 
 def test_read__server_came_back__works_again(writer: Store, reader: DirectReader, store: redis.Redis) -> None:
