@@ -1,5 +1,6 @@
 """Prepare a submission: receive its items, find out what each would do, change it, give it up."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -36,7 +37,9 @@ from opsportal.overrides.selectors.wording import command
 from opsportal.overrides.services.intent import Intent, check_intent, require_permission
 from opsportal.predictions.selectors import batches
 
-ITEM_BATCH = 2_000
+ITEM_BATCH = 1_000
+# Between two batches of a file other writers get their turn: SQLite hands its lock to whoever asks first.
+PAUSE_SECONDS = 0.01
 CHECK_TASK = "overrides.check_file"
 
 
@@ -152,6 +155,7 @@ def receive_file(*, actor: User, intent: Intent, chunks: Iterable[bytes]) -> Sub
     for start in range(0, len(items), ITEM_BATCH):
         with transaction.atomic():
             SubmissionItem.objects.bulk_create(items[start : start + ITEM_BATCH])
+        time.sleep(PAUSE_SECONDS)
     with transaction.atomic():
         events.record(
             actor=actor,
@@ -168,7 +172,7 @@ def receive_file(*, actor: User, intent: Intent, chunks: Iterable[bytes]) -> Sub
 def check_file(submission_id: int) -> None:
     """Find out what each row of a received file would do; then the submission is a draft to look at.
 
-    Repeats are harmless. Short transactions of 2,000 rows; progress is visible in `rows_done`.
+    Repeats are harmless. Short transactions of 1,000 rows; progress is visible in `rows_done`.
     """
     submission = Submission.objects.get(pk=submission_id)
     if submission.state != State.CHECKING:
@@ -191,6 +195,7 @@ def check_file(submission_id: int) -> None:
             submission.rows_done = min(submission.rows_done + len(batch), submission.rows_total)
             submission.save(update_fields=["rows_done"])
         outbox.renew(CHECK_TASK, str(submission_id))
+        time.sleep(PAUSE_SECONDS)
     with transaction.atomic():
         submission = lock_submission(submission_id)
         if submission.state == State.CHECKING:
