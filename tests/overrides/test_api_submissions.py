@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 import time_machine
 
-from opsportal.accounts.models import User
+from opsportal.accounts import services as accounts
+from opsportal.accounts.models import Role, RoleGrant, User
 from opsportal.core import clock
 from opsportal.events.models import Revision
 from opsportal.events.selectors import verify_chain
@@ -332,3 +333,26 @@ def test_repeat__digest__is_no_plain_hash_of_the_body(api: Api) -> None:
     ]
     assert len(digest) == 64
     assert digest not in {hashlib.sha256(guess).hexdigest() for guess in guesses}
+
+
+def test_request__all_of_it_waits_elsewhere__is_no_success(api: Api, waiting: int) -> None:
+    before = saved()
+
+    refused = problem(api.post("blocks", blocks("p1", "p2")), 409)
+
+    assert refused["code"] == "pending"
+    assert f"#{waiting}" in refused["detail"]
+    assert saved() == before
+
+
+def test_approve__who_made_the_key__is_no_second_person(as_person: Person, machine: User, root: User) -> None:
+    RoleGrant.objects.create(user=root, role=Role.APPROVER)
+    _key, token = accounts.create_api_key(
+        actor=root, name="mine", scopes=["overrides:read", "overrides:write"], owner=machine
+    )
+    number = Api(token=token).post("blocks", blocks(*MANY)).json()["submission"]
+
+    refused = problem(as_person(root).post(f"submissions/{number}/approve", {"version": 1}), 403)
+
+    assert refused["code"] == "own"
+    assert Submission.objects.get(pk=number).state == State.WAITING

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from opsportal.accounts.models import User
@@ -14,6 +16,7 @@ from opsportal.core.errors import Conflict, Forbidden, Invalid
 from opsportal.events.models import Event
 from opsportal.overrides import services
 from opsportal.overrides.models import Action, Block, Boost, Kind, OptOut, State, Submission, Surface
+from opsportal.overrides.pseudonyms import customer_key
 from opsportal.overrides.services import Intent
 from opsportal.overrides.services.applying import due_on
 from opsportal.predictions.models import Impressions, Product
@@ -364,3 +367,64 @@ def test_events__of_a_submission__tell_who_what_and_why(root: User, lena: User, 
         ("lena", "submission.approved", "Checked."),
         ("root", "submission.applied", "Recall."),
     ]
+
+
+# -- What came in between, and what it costs ------------------------------------------------
+
+
+@pytest.mark.parametrize("purposes", [["personalisation"], ["personalisation", "sharing"]])
+def test_withdrawal__customer_opts_out_again_while_it_waits__keeps_the_opt_out(
+    priya: User, lena: User, purposes: list[str]
+) -> None:
+    with time_machine.travel(NOON, tick=False) as clock_of_test:
+        services.request_targets(actor=priya, intent=opt_out(), texts=["C-1", "C-2"])
+        withdrawal = services.request_changes(
+            actor=priya,
+            intent=Intent(kind=Kind.OPT_OUT, action=Action.WITHDRAW, reason="Changed their minds."),
+            override_ids=list(OptOut.objects.values_list("id", flat=True)),
+        )
+        clock_of_test.shift(DAY)
+        services.request_targets(actor=priya, intent=opt_out(*purposes), texts=["C-1"])
+
+        services.approve(actor=lena, submission_id=withdrawal.pk, version=1)
+
+    kept = OptOut.objects.get(closed_at=None)
+    assert kept.customer_key == customer_key("C-1")
+    assert kept.purposes == purposes
+    assert sorted(words(withdrawal)) == ["changed", "unchanged"]
+
+
+def test_undo__customer_opts_out_again_while_it_waits__keeps_the_opt_out(priya: User, lena: User) -> None:
+    with time_machine.travel(NOON, tick=False) as clock_of_test:
+        first = services.request_targets(actor=priya, intent=opt_out(), texts=["C-1", "C-2"])
+        undo = services.request_undo(actor=priya, submission_id=first.pk)
+        clock_of_test.shift(DAY)
+        services.request_targets(actor=priya, intent=opt_out(), texts=["C-1"])
+
+        services.approve(actor=lena, submission_id=undo.pk, version=1)
+
+    assert OptOut.objects.get(closed_at=None).customer_key == customer_key("C-1")
+
+
+def test_withdrawal__of_few_among_many__reads_no_table_whole(ana: User) -> None:
+    made = services.request_targets(actor=ana, intent=block(), texts=["1", "2"])
+    with CaptureQueriesContext(connection) as queries:
+        services.request_changes(
+            actor=ana,
+            intent=block(action=Action.WITHDRAW),
+            override_ids=list(Block.objects.filter(submission=made).values_list("id", flat=True)),
+        )
+
+    touching = [
+        query["sql"]
+        for query in queries
+        if "overrides_block" in query["sql"] and query["sql"].startswith(("SELECT", "INSERT", "UPDATE"))
+    ]
+    assert touching
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            for sql in touching:
+                cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+                assert not [row for row in cursor.fetchall() if row[3].startswith("SCAN overrides_block")], (
+                    sql
+                )

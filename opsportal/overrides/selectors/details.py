@@ -250,7 +250,8 @@ def consequences(submission: Submission, items: int) -> str:
         case Action.EXTEND, _:
             return f"{count_of(items, noun_of(submission.kind)).capitalize()} get the new end.{shown}"
         case _:
-            return f"What #{submission.undoes_id} changed goes back to what it was."
+            undone = f"#{submission.undoes_id}" if submission.undoes_id else "an earlier submission"
+            return f"What {undone} changed goes back to what it was."
 
 
 def delivery(submission: Submission) -> Delivery:

@@ -93,6 +93,7 @@ def triage_overrides(
                 .values_list("override_id", "submission_id")
             )
         )
+        renewed = _renewed(submission, [row for row in rows.values() if isinstance(row, OptOut)])
         for pk in pks:
             row = rows.get(pk)
             if row is None:
@@ -101,6 +102,10 @@ def triage_overrides(
                 found[pk] = Finding(Triage.UNCHANGED, "Withdrawn already.")
             elif pk in waiting:
                 found[pk] = Finding(Triage.PENDING, f"Waiting in submission #{waiting[pk]}.")
+            elif pk in renewed:
+                found[pk] = Finding(
+                    Triage.UNCHANGED, f"The customer opted out again since then: #{renewed[pk]}."
+                )
             elif submission.action == Action.WITHDRAW:
                 found[pk] = Finding(Triage.CHANGED, "Will be withdrawn.")
             else:
@@ -147,6 +152,25 @@ def counts(submission: Submission) -> dict[str, int]:
     for triage, dropped, n in groups:
         tally["dropped" if dropped else triage] += n
     return tally
+
+
+def renewals(submission: Submission) -> QuerySet[SubmissionItem]:
+    """The opt-outs that were asked for after this submission, which must not take them away."""
+    return SubmissionItem.objects.filter(
+        submission__kind=Kind.OPT_OUT,
+        submission__action=Action.ADD,
+        submission__created_at__gt=submission.created_at,
+        dropped=False,
+    ).exclude(submission__state__in=[State.REJECTED, State.CANCELLED])
+
+
+def _renewed(submission: Submission, rows: Sequence[OptOut]) -> dict[int, int]:
+    """Opt-out → the later submission that asked for it again."""
+    pks = {row.customer_key: row.pk for row in rows}
+    if not pks or submission.action != Action.WITHDRAW:
+        return {}
+    items = renewals(submission).filter(target__in=pks).order_by("submission")
+    return {pks[target]: number for target, number in items.values_list("target", "submission_id")}
 
 
 def _withdraws(submission: Submission) -> bool:

@@ -59,7 +59,9 @@ def command(submission: Submission, items: int) -> str:
         case Action.WITHDRAW, _:
             return f"Withdraw {overrides}"
         case _:
-            return f"Undo #{submission.undoes_id} for {overrides}"
+            # One that was given up makes room for the next undo of the same submission.
+            undone = f"#{submission.undoes_id}" if submission.undoes_id else "an earlier submission"
+            return f"Undo {undone} for {overrides}"
 
 
 def title(submission: Submission, items: int) -> str:

@@ -34,6 +34,7 @@ from opsportal.overrides.selectors.triage import (
     MODELS,
     PRODUCT_MODELS,
     effective_items,
+    renewals,
     triage_overrides,
     triage_targets,
 )
@@ -283,13 +284,13 @@ def _withdraw(submission: Submission, number: int) -> QuerySet[Any]:
         closed_by=submission,
         revision=number,
     )
-    return _keys_at(model, number)
+    return _keys_at(submission, number)
 
 
 def _extend(submission: Submission, number: int) -> QuerySet[Any]:
     model = MODELS[submission.kind]
     _update(model, _still_effective(submission), ends_at=submission.ends_at, revision=number)
-    return _keys_at(model, number)
+    return _keys_at(submission, number)
 
 
 def _still_effective(submission: Submission) -> list[int]:
@@ -311,10 +312,11 @@ def _restore(submission: Submission, number: int) -> QuerySet[Any]:
 
 def _restore_added(submission: Submission, undone: Submission, number: int) -> QuerySet[Any]:
     model = MODELS[undone.kind]
+    # A customer who asked for more, or once more, since then keeps it.
+    renewed = Exists(renewals(submission).filter(target=OuterRef("customer_key")))
     added = model.objects.filter(submission=undone, closed_at=None)
     if undone.kind == Kind.OPT_OUT:
-        # Somebody who was told more since then keeps what the customer asked for.
-        added = added.filter(revision=undone.revision_id or 0)
+        added = added.filter(~renewed, revision=undone.revision_id or 0)
     added.update(closed_at=clock.now(), closed_by=submission, revision=number)
     _reopen(undone, number)
     if undone.kind == Kind.OPT_OUT:
@@ -323,14 +325,14 @@ def _restore_added(submission: Submission, undone: Submission, number: int) -> Q
             kept = (item.before or {}).get("purposes", [])
             purposes = {purpose: purpose in kept for purpose in Purpose.values}
             OptOut.objects.filter(
-                customer_key=item.target, closed_at=None, revision=undone.revision_id or 0
+                ~renewed, customer_key=item.target, closed_at=None, revision=undone.revision_id or 0
             ).update(revision=number, **purposes)
-    return _keys_at(model, number)
+    return _keys_at(submission, number)
 
 
 def _restore_withdrawn(submission: Submission, undone: Submission, number: int) -> QuerySet[Any]:
     _reopen(undone, number)
-    return _keys_at(MODELS[undone.kind], number)
+    return _keys_at(submission, number)
 
 
 def _restore_extended(submission: Submission, undone: Submission, number: int) -> QuerySet[Any]:
@@ -340,7 +342,7 @@ def _restore_extended(submission: Submission, undone: Submission, number: int) -
         end = datetime.fromisoformat(before) if before else None
         rows = model.objects.filter(pk=item.override_id or 0, closed_at=None, ends_at=undone.ends_at)
         rows.update(ends_at=end, revision=number)
-    return _keys_at(model, number)
+    return _keys_at(submission, number)
 
 
 def _reopen(undone: Submission, number: int) -> None:
@@ -362,9 +364,12 @@ def _reopen(undone: Submission, number: int) -> None:
     closed.filter(Q(ends_at=None) | Q(ends_at__gt=clock.now())).update(**reopened)
 
 
-def _keys_at(model: type[Block] | type[Boost] | type[OptOut], number: int) -> QuerySet[Any]:
-    column = "customer_key" if model is OptOut else "product_id"
-    return model.objects.filter(revision=number).order_by().values(key=F(column)).distinct()
+def _keys_at(submission: Submission, number: int) -> QuerySet[Any]:
+    """The keys whose rows this revision touched; through the items, since no index leads from it to them."""
+    column = "customer_key" if submission.kind == Kind.OPT_OUT else "product_id"
+    targets = (submission.undoes or submission).items.values("target")
+    touched = MODELS[submission.kind].objects.filter(revision=number, **{f"{column}__in": targets})
+    return touched.order_by().values(key=F(column)).distinct()
 
 
 def _update(model: type[models.Model], pks: Iterable[int], **values: object) -> int:

@@ -3,6 +3,7 @@
 from django.db import transaction
 
 from opsportal.accounts.models import User
+from opsportal.accounts.selectors import has_made_key_of
 from opsportal.core import clock
 from opsportal.core.errors import Conflict, Forbidden, Invalid
 from opsportal.events import outbox
@@ -64,7 +65,8 @@ def submit(*, actor: User, submission_id: int, version: int | None = None) -> Su
 def approve(*, actor: User, submission_id: int, version: int, comment: str = "") -> Submission:
     """Approve exactly the version that was looked at, and carry it out.
 
-    The author can never do this: checked here, on the approval row, and on the submission row.
+    The author can never do this: checked here, on the approval row, and on the submission row. Nor can
+    whoever made a key of the author, when it came by such a key.
     Locks the submission, then the head, so that of two approvals one wins.
     Raises NotFound, Forbidden, Conflict.
     """
@@ -109,6 +111,10 @@ def _decide(actor: User, submission_id: int, version: int, verdict: str, comment
         raise Forbidden("You may not approve submissions.")
     if submission.author_id == actor.pk:
         raise Forbidden("A second person has to decide: you cannot approve your own submission.", code="own")
+    if submission.source == Source.API and has_made_key_of(maker=actor, owner=submission.author):
+        raise Forbidden(
+            "A second person has to decide: you have made a key that acts as the author.", code="own"
+        )
     if submission.state != State.WAITING:
         raise Conflict(
             f"#{submission.pk} is {submission.get_state_display().lower()}, not waiting.", code="not_waiting"

@@ -34,7 +34,7 @@ def request_targets(
 
     All or nothing: an ID that cannot be used refuses the whole request with its path. A repeat with
     the same idempotency key and content returns the first submission. Raises Invalid, Forbidden,
-    Conflict (the key was used for other content).
+    Conflict (the key was used for other content, or all of it waits in another submission already).
     """
     path = "customer_ids" if intent.kind == "opt_out" else "product_ids"
 
@@ -90,6 +90,9 @@ def _once(actor: User, key: str | None, digest: str, open_draft: Callable[[], Su
         submission.save(update_fields=["idempotency_key", "request_digest"])
         if effective_items(submission).exists():
             return submit(actor=actor, submission_id=submission.pk)
+        if waits := submission.items.filter(triage=Triage.PENDING).order_by("row").first():
+            # Not done, and left to a submission that may yet be rejected: that is no success.
+            raise Conflict(f"Nothing was saved. {waits.note}", code="pending")
         # What was asked for holds already: a repeat is not an error.
         apply_locked(submission)
         return submission
@@ -105,9 +108,12 @@ def _earlier(actor: User, key: str | None, digest: str) -> Submission | None:
 
 
 def _refuse_invalid(submission: Submission, path: str) -> None:
-    bad = submission.items.filter(triage=Triage.INVALID).order_by("row")[:PROBLEMS_SHOWN]
-    problems = [Problem(f"{path}[{item.row - 1}]", "invalid", item.note) for item in bad]
+    bad = submission.items.filter(triage=Triage.INVALID).order_by("row")
+    problems = [Problem(f"{path}[{item.row - 1}]", "invalid", item.note) for item in bad[:PROBLEMS_SHOWN]]
     if problems:
+        total = bad.count()
         raise Invalid(
-            f"{len(problems)} IDs cannot be used. Nothing was saved.", code="invalid_ids", errors=problems
+            f"{total:,} ID{'s' if total > 1 else ''} cannot be used. Nothing was saved.",
+            code="invalid_ids",
+            errors=problems,
         )
