@@ -25,13 +25,16 @@ def timeline(subject_type: str, *subject_ids: object) -> QuerySet[Event]:
 
 
 def verify_chain() -> ChainProof:
-    """Walk the chain from its first event; cost one pass over the table.
+    """Walk the chain from its first event, while others go on writing; cost one pass over the table.
 
     Finds an edit, a removal, an insertion and a reordering anywhere, and a cut-off tail by the
     chain's head. Somebody who can rewrite the whole table and the head is found only by a copy of
     the head's hash kept elsewhere.
     """
     expected_sequence, previous = 1, GENESIS
+    # The head as it was before the walk must lie on the way, and as it is afterwards not behind its end.
+    before = ChainHead.objects.filter(pk=1).first() or ChainHead(sequence=0, hash=GENESIS)
+    at_head = GENESIS if before.sequence == 0 else ""
     for event in Event.objects.order_by("sequence").iterator(chunk_size=2_000):
         if event.sequence != expected_sequence:
             return ChainProof(expected_sequence - 1, expected_sequence, "an event is missing")
@@ -40,8 +43,9 @@ def verify_chain() -> ChainProof:
         if event.hash != chain_hash(event):
             return ChainProof(expected_sequence - 1, event.sequence, "its content was changed")
         expected_sequence, previous = expected_sequence + 1, event.hash
-    head = ChainHead.objects.filter(pk=1).first()
-    last = head.sequence if head else 0
-    if last != expected_sequence - 1 or (head and head.hash != previous):
+        if event.sequence == before.sequence:
+            at_head = event.hash
+    after = ChainHead.objects.filter(pk=1).first() or ChainHead(sequence=0)
+    if at_head != before.hash or after.sequence < expected_sequence - 1:
         return ChainProof(expected_sequence - 1, expected_sequence, "the newest events are missing")
     return ChainProof(expected_sequence - 1, None, "")

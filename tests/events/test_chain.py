@@ -70,6 +70,29 @@ def test_update__of_a_written_event__is_refused_by_the_schema(ana: User) -> None
     assert Event.objects.get().summary == "Did 0"
 
 
+def test_verify__others_write_meanwhile__is_no_break(ana: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_events(ana, 3)
+    hash_of = selectors.chain_hash
+
+    def busy(event: Event) -> str:
+        if event.sequence == 1:
+            monkeypatch.setattr(selectors, "chain_hash", hash_of)
+            write_events(ana, 2)
+        return hash_of(event)
+
+    monkeypatch.setattr(selectors, "chain_hash", busy)
+
+    assert selectors.verify_chain().broken_at is None
+    assert selectors.verify_chain() == selectors.ChainProof(events=5, broken_at=None, problem="")
+
+
+def test_verify__head_set_back__is_found(ana: User) -> None:
+    first, _second = write_events(ana, 2)
+    ChainHead.objects.update(sequence=1, hash=first.hash)
+
+    assert selectors.verify_chain().broken_at == 3
+
+
 @pytest.mark.postgres
 def test_delete__of_a_written_event__is_refused_by_the_schema(ana: User) -> None:
     write_events(ana, 1)

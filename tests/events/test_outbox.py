@@ -155,6 +155,22 @@ def test_drain__due_messages__runs_their_tasks_here(db: None) -> None:
     app.tasks.unregister(TASK)
 
 
+def test_drain__message_of_a_newer_version__holds_up_nobody(db: None) -> None:
+    ran: list[str] = []
+
+    def work(key: str) -> None:
+        ran.append(key)
+
+    outbox.send(task="of.tomorrow", key=1)
+    app.task(name=TASK, shared=False)(work)
+    leave_message()
+
+    assert outbox.drain() == 1
+
+    assert ran == [KEY]
+    app.tasks.unregister(TASK)
+
+
 def test_drain__young_messages__are_left_to_celery(db: None) -> None:
     leave_message()
 
