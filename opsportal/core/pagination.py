@@ -15,7 +15,8 @@ from opsportal.core.errors import Invalid
 
 M = TypeVar("M", bound=Model)
 
-MAX_CURSOR_LENGTH = 2_000
+# The longest product ID, all of it escaped, makes 2,100.
+MAX_CURSOR_LENGTH = 4_000
 
 
 @dataclass(frozen=True, slots=True)

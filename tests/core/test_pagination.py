@@ -41,6 +41,16 @@ def test_page__walk_to_the_end__sees_every_row_once_in_order(
     assert seen == list(User.objects.order_by(*order))
 
 
+def test_page__longest_key_of_odd_letters__its_cursor_is_taken_back(db: None) -> None:
+    names = ["🦊" * 127 + letter for letter in "ab"]
+    User.objects.bulk_create(User(username=name) for name in names)
+
+    first = keyset_page(User.objects.all(), order=["username"], cursor=None, size=1)
+    second = keyset_page(User.objects.all(), order=["username"], cursor=first.next, size=1)
+
+    assert [user.username for user in first.results + second.results] == names
+
+
 def test_page__row_added_before_the_cursor__moves_nothing(people: list[User]) -> None:
     first = keyset_page(User.objects.all(), order=["-id"], cursor=None, size=5)
     User.objects.create(username="newest")

@@ -225,6 +225,12 @@ def test_due_on__fifteen_business_days(received: datetime, due: datetime) -> Non
     assert due_on(received) == due.date()
 
 
+def test_due_on__late_in_the_evening__counts_from_the_day_of_the_portals_zone(settings: Settings) -> None:
+    settings.TIME_ZONE = "America/New_York"
+
+    assert due_on(datetime(2026, 3, 3, 1, tzinfo=UTC)) == datetime(2026, 3, 23, tzinfo=UTC).date()
+
+
 # -- Risk and approval ----------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from opsportal.core import clock
 from opsportal.overrides.identifiers import PRODUCT_ID_MAX, customer_problem
 from opsportal.overrides.models import EVERYWHERE, Block, Boost, OptOut, Submission, Surface
 from opsportal.overrides.selectors import desired_products
-from opsportal.overrides.selectors.lists import visible_submissions
+from opsportal.overrides.selectors.lists import starts_with, visible_submissions
 from opsportal.predictions.models import Impressions, Product
 
 HISTORY_ROWS = 10
@@ -152,8 +152,8 @@ def similar_products(text: str) -> list[Product]:
     """Other products whose ID begins with the text (upper and lower case differ); one read of an index."""
     if not text or len(text) > PRODUCT_ID_MAX:
         return []
-    following = Product.objects.filter(pk__gt=text).order_by("pk")[:SIMILAR_ROWS]
-    return [product for product in following if product.pk.startswith(text)]
+    similar = Product.objects.filter(starts_with("product_id", text)).exclude(pk=text)
+    return list(similar.order_by("pk")[:SIMILAR_ROWS])
 
 
 def _submission(digits: str, user: User) -> Submission | None:

@@ -145,7 +145,7 @@ def matching(kind: str, filters: Filters, *, user: User) -> QuerySet[Any]:
     if kind == Kind.OPT_OUT:
         return _matching_opt_outs(rows, filters)
     if filters.q:
-        rows = rows.filter(_starts_with(filters.q))
+        rows = rows.filter(starts_with("product_id", filters.q))
     if filters.surface:
         rows = rows.filter(surface=filters.surface)
     if filters.reason_code:
@@ -320,12 +320,13 @@ def _made_by(user: User) -> Q | Exists:
     return Exists(own.filter(pk=OuterRef("submission_id")))
 
 
-def _starts_with(text: str) -> Q:
-    """Product IDs that begin so, in the same letter case."""
+def starts_with(column: str, text: str) -> Q:
+    """Rows whose column begins so, in the same letter case."""
     if connection.vendor == "sqlite":
         # LIKE ignores the case there and uses no index; a range in byte order does neither.
-        return Q(product_id__gte=text, product_id__lt=text + "\U0010ffff")
-    return Q(product_id__startswith=text)
+        return Q(**{f"{column}__gte": text, f"{column}__lt": text + "\U0010ffff"})
+    # Other databases sort by the rules of a language, in which no prefix is a range.
+    return Q(**{f"{column}__startswith": text})
 
 
 def _hint(row: Block | Boost, text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from django.db import IntegrityError, models, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.utils import timezone
 
 from opsportal.accounts.models import User
 from opsportal.core import clock
@@ -155,8 +156,12 @@ def tidy() -> int:
 
 
 def due_on(received_at: datetime) -> date:
-    """The last day to honour a request received then: 15 days later, Saturdays and Sundays not counted."""
-    day, left = received_at.date(), OPT_OUT_BUSINESS_DAYS
+    """The last day to honour a request received then: 15 days later, Saturdays and Sundays not counted.
+
+    The day of receipt is that of the portal's zone.
+    """
+    day = timezone.localdate(received_at, timezone.get_default_timezone())
+    left = OPT_OUT_BUSINESS_DAYS
     while left:
         day += timedelta(days=1)
         left -= day.weekday() < 5
