@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from opsportal.accounts.models import User
 from opsportal.events import selectors, services
-from opsportal.events.chain import GENESIS
+from opsportal.events.chain import GENESIS, chain_hash
 from opsportal.events.models import ChainHead, Event
 
 
@@ -72,13 +72,12 @@ def test_update__of_a_written_event__is_refused_by_the_schema(ana: User) -> None
 
 def test_verify__others_write_meanwhile__is_no_break(ana: User, monkeypatch: pytest.MonkeyPatch) -> None:
     write_events(ana, 3)
-    hash_of = selectors.chain_hash
 
     def busy(event: Event) -> str:
         if event.sequence == 1:
-            monkeypatch.setattr(selectors, "chain_hash", hash_of)
+            monkeypatch.setattr(selectors, "chain_hash", chain_hash)
             write_events(ana, 2)
-        return hash_of(event)
+        return chain_hash(event)
 
     monkeypatch.setattr(selectors, "chain_hash", busy)
 

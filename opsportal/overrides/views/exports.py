@@ -18,8 +18,6 @@ from opsportal.overrides.selectors.wording import items_of, shown_target, title
 from opsportal.overrides.views.kinds import PAGES
 
 CHUNK = 2_000
-# A cell that begins so is a formula to some spreadsheet; the full-width forms are to some of them too.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 _PRODUCT_COLUMNS = [
     "id", "product_id", "state", "surface", "starts_at", "ends_at", "reason_code",
     "reason", "ticket", "author", "submission", "revision", "created_at", "closed_at",
