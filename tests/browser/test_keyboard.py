@@ -24,7 +24,10 @@ _HIDES_FOCUS = """() => {
   }).join();
   const focused = look();
   // Leaving a date and time would begin again at its first part.
-  if (element.type === "datetime-local") return inView && focused.includes("solid") ? "" : element.outerHTML;
+  if (element.type === "datetime-local") {
+    const { outlineStyle, boxShadow } = getComputedStyle(element);
+    return inView && (outlineStyle !== "none" || boxShadow !== "none") ? "" : element.outerHTML;
+  }
   element.blur();
   const unfocused = look();
   element.focus({ preventScroll: true });
