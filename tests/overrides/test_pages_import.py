@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 from django.test import Client
 from pytest_django import Settings
 
@@ -137,3 +138,18 @@ def test_import__edited_while_the_worker_checks__refused(client_for: ClientFor, 
     assert Submission.objects.get().version == 1
     client.post(f"{submission.get_absolute_url()}cancel/")
     assert Submission.objects.get().state == State.CANCELLED
+
+
+def test_import__database_gives_up_midway__is_not_left_half_received(
+    client_for: ClientFor, ana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_arguments: object, **_named: object) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(SubmissionItem.objects, "bulk_create", locked)
+
+    response = client_for(ana).post(f"{URL}?kind=block", _form(b"product_id\n1\n2\n"))
+
+    assert response.status_code == 503
+    assert Submission.objects.get().state == State.CANCELLED
+    assert not OutboxMessage.objects.exists()

@@ -3,8 +3,9 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F
 
 from opsportal.accounts.models import User
@@ -151,21 +152,13 @@ def receive_file(*, actor: User, intent: Intent, chunks: Iterable[bytes]) -> Sub
         submission = _open(actor, intent, rows_total=len(rows))
         submission.state = State.CHECKING
         submission.save(update_fields=["state"])
-    items = _items_from_rows(submission, rows)
-    for start in range(0, len(items), ITEM_BATCH):
-        with transaction.atomic():
-            SubmissionItem.objects.bulk_create(items[start : start + ITEM_BATCH])
-        time.sleep(PAUSE_SECONDS)
-    with transaction.atomic():
-        events.record(
-            actor=actor,
-            verb="submission.received",
-            subject_type="submission",
-            subject_id=submission.pk,
-            summary=f"Uploaded a file of {len(rows):,} rows as #{submission.pk}",
-            reason=submission.reason,
-        )
-        outbox.send(task=CHECK_TASK, key=submission.pk)
+    try:
+        _fill(actor, submission, rows)
+    except Exception:
+        # Whoever sent it is told that nothing was saved, so it must not look as if it were being checked.
+        with suppress(DatabaseError):
+            Submission.objects.filter(pk=submission.pk).update(state=State.CANCELLED)
+        raise
     return submission
 
 
@@ -262,6 +255,24 @@ def cancel(*, actor: User, submission_id: int, reason: str = "") -> Submission:
             reason=reason,
         )
     return submission
+
+
+def _fill(actor: User, submission: Submission, rows: Sequence[Row]) -> None:
+    items = _items_from_rows(submission, rows)
+    for start in range(0, len(items), ITEM_BATCH):
+        with transaction.atomic():
+            SubmissionItem.objects.bulk_create(items[start : start + ITEM_BATCH])
+        time.sleep(PAUSE_SECONDS)
+    with transaction.atomic():
+        events.record(
+            actor=actor,
+            verb="submission.received",
+            subject_type="submission",
+            subject_id=submission.pk,
+            summary=f"Uploaded a file of {len(rows):,} rows as #{submission.pk}",
+            reason=submission.reason,
+        )
+        outbox.send(task=CHECK_TASK, key=submission.pk)
 
 
 def _open(actor: User, intent: Intent, *, rows_total: int) -> Submission:
