@@ -25,7 +25,8 @@ _STAND_STILL = """() => {
 _FIND_BARRIERS = """async (theme) => {
   await new Promise(requestAnimationFrame);
   const colours = { runOnly: ["color-contrast", "link-in-text-block"] };
-  const { violations } = await axe.run({ resultTypes: ["violations"], ...(theme === "dark" ? colours : {}) });
+  const options = { resultTypes: ["violations"], preload: false };
+  const { violations } = await axe.run({ ...options, ...(theme === "dark" ? colours : {}) });
   return violations.flatMap(({ id, nodes }) => nodes.map((node) => (
     `${id}: ${node.target.join(" ")} | ${node.html.slice(0, 160)} | ${node.failureSummary.slice(0, 240)}`
   )));
