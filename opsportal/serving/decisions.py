@@ -1,6 +1,5 @@
 """What rankers are told: from the store, or through the same engine from the database while it is away."""
 
-import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from opsportal.events.models import Head
 from opsportal.overrides import selectors as overrides
 from opsportal.overrides.models import EVERYWHERE, Surface
 from opsportal.overrides.pseudonyms import customer_key
+from opsportal.overrides.services.surfaces import SLUG
 from opsportal.serving.models import Projection
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,6 @@ log = structlog.get_logger(__name__)
 PROBE_SECONDS = 1.0
 SURFACES_SECONDS = 5.0
 SURFACES_AFTER_MISS_SECONDS = 0.5
-_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def store_head() -> tuple[StoreHead, bool]:
 
 def check_surface(slug: str) -> None:
     """Raise Invalid unless there is such a surface; while the database is away any slug will do."""
-    if not _SLUG.fullmatch(slug) or not _surfaces.has(slug):
+    if not SLUG.fullmatch(slug) or not _surfaces.has(slug):
         raise Invalid.at("surface", "unknown_surface", "There is no such surface.")
 
 

@@ -15,6 +15,7 @@ from opsportal.overrides.services.drafting import (
 from opsportal.overrides.services.intent import Intent
 from opsportal.overrides.services.looking_up import CustomerFacts, look_up_customer
 from opsportal.overrides.services.requesting import request_changes, request_targets, request_undo
+from opsportal.overrides.services.surfaces import name_surface
 
 __all__ = [
     "CustomerFacts",
@@ -29,6 +30,7 @@ __all__ = [
     "drop_items",
     "edit",
     "look_up_customer",
+    "name_surface",
     "receive_file",
     "reject",
     "request_changes",
