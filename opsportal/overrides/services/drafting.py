@@ -38,9 +38,9 @@ from opsportal.overrides.selectors.wording import command
 from opsportal.overrides.services.intent import Intent, check_intent, require_permission
 from opsportal.predictions.selectors import batches
 
-ITEM_BATCH = 1_000
+ITEM_BATCH = 500
 # Between two batches of a file other writers get their turn: SQLite hands its lock to whoever asks first.
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.025
 CHECK_TASK = "overrides.check_file"
 
 
@@ -165,7 +165,7 @@ def receive_file(*, actor: User, intent: Intent, chunks: Iterable[bytes]) -> Sub
 def check_file(submission_id: int) -> None:
     """Find out what each row of a received file would do; then the submission is a draft to look at.
 
-    Repeats are harmless. Short transactions of 1,000 rows; progress is visible in `rows_done`.
+    Repeats are harmless. Short transactions of 500 rows; progress is visible in `rows_done`.
     """
     submission = Submission.objects.get(pk=submission_id)
     if submission.state != State.CHECKING:
