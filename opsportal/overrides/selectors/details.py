@@ -389,7 +389,7 @@ def _item_row(kind: str, item: SubmissionItem) -> ItemRow:
 _GROUPS = (Triage.INVALID, Triage.NEW, Triage.CHANGED, Triage.UNKNOWN, Triage.PENDING, Triage.UNCHANGED)
 # Word → what it is called, what it means, and its badge ("kind": that of the submission's kind).
 _WORDS = {
-    Triage.INVALID: ("Cannot be used", "These rows are left aside; mend them or leave them out.", "failed"),
+    Triage.INVALID: ("Cannot be used", "These rows are left aside.", "failed"),
     Triage.NEW: ("New", "These take effect.", "kind"),
     Triage.CHANGED: ("Changed", "These exist already and will be changed.", "kind"),
     Triage.UNKNOWN: (
