@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 
 
 class Event(models.Model):
@@ -135,7 +135,6 @@ class OutboxMessage(models.Model):
             models.CheckConstraint(
                 condition=Q(delivered_at=None) | Q(dead_at=None), name="outbox_delivered_or_dead"
             ),
-            models.CheckConstraint(condition=Q(due_at__gte=F("created_at")), name="outbox_due_after_created"),
         ]
         indexes: ClassVar = [
             # What is due, oldest first.

@@ -16,7 +16,6 @@ from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from opsportal.core import clock
 from opsportal.events.models import OutboxMessage
 
 log = structlog.get_logger(__name__)
@@ -28,8 +27,8 @@ BACKOFF_CAP = timedelta(minutes=10)
 
 def send(*, task: str, key: object) -> OutboxMessage:
     """Leave a message in the caller's transaction, and nudge Celery once it has committed."""
-    moment = clock.now()
-    message = OutboxMessage.objects.create(task=task, key=str(key), created_at=moment, due_at=moment)
+    # The database's clock throughout: leases and waits are measured by it.
+    message = OutboxMessage.objects.create(task=task, key=str(key), created_at=Now(), due_at=Now())
     nudge(task, str(key))
     return message
 

@@ -65,7 +65,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(condition=models.Q(('dead_at', None), ('delivered_at', None)), fields=['due_at'], name='outbox_due'), models.Index(condition=models.Q(('dead_at__isnull', False)), fields=['dead_at'], name='outbox_dead')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('delivered_at', None), ('dead_at', None), _connector='OR'), name='outbox_delivered_or_dead'), models.CheckConstraint(condition=models.Q(('due_at__gte', models.F('created_at'))), name='outbox_due_after_created')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('delivered_at', None), ('dead_at', None), _connector='OR'), name='outbox_delivered_or_dead')],
             },
         ),
         migrations.CreateModel(
