@@ -10,10 +10,9 @@ import argparse
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks.portal import Person, Portal, number_in, percentile
+from tests.benchmarks.portal import Person, Portal, number_in, percentile, wait_until
 
 PAGES = (
     "/",
@@ -88,16 +87,16 @@ def measure(portal: Portal, rows: int) -> None:
     pk = number_in(answer)
     page = f"/overrides/submissions/{pk}/"
     print(f"{rows:,} rows received after {time.perf_counter() - began:.1f} s")
-    _wait_until(lambda: portal.submission(pk)["state"] == "draft")
+    wait_until(lambda: portal.submission(pk)["state"] == "draft")
     print(f"checked after {time.perf_counter() - began:.1f} s")
     ana.send(page, action="/apply/")
 
     approved = time.perf_counter()
     lena.send(page, action="/approve/", comment="Benchmark")
     sample = [products[0], products[rows // 2], products[-1]]
-    _wait_until(lambda: portal.blocked(sample) == sample)
+    wait_until(lambda: portal.blocked(sample) == sample)
     obeyed = time.perf_counter() - approved
-    _wait_until(lambda: portal.submission(pk)["delivery"]["live_at"] is not None)
+    wait_until(lambda: portal.submission(pk)["delivery"]["live_at"] is not None)
     print(f"first, middle and last obeyed {obeyed:.1f} s after the approval")
     print(f"all live {time.perf_counter() - approved:.1f} s after the approval")
 
@@ -110,14 +109,6 @@ def measure(portal: Portal, rows: int) -> None:
         )
         for failure in visitor.failures[:3]:
             print("  ", failure)
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.05)
 
 
 if __name__ == "__main__":

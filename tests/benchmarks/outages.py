@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import redis
 
-from tests.benchmarks.portal import Person, Portal, number_in, percentile
+from tests.benchmarks.portal import Person, Portal, number_in, percentile, wait_until
 
 PAGES = (
     "/",
@@ -64,10 +64,10 @@ def _during(
         pk = _block(ana, product)
         times.append(time.perf_counter() - began)
         first = first or pk
-    _wait_until(lambda: "Saved. Not live yet" in ana.get(f"/overrides/submissions/{first}/").text)
+    wait_until(lambda: "Saved. Not live yet" in ana.get(f"/overrides/submissions/{first}/").text)
     mend(pid)
     mended = time.perf_counter()
-    _wait_until(lambda: _stored(portal, product))
+    wait_until(lambda: _stored(portal, product))
     print(
         f"store {name}: {len(times)} pages and forms, p50 {percentile(times, 0.5) * 1000:.0f} ms, "
         f"p95 {percentile(times, 0.95) * 1000:.0f} ms, no 5xx; the page said “Saved. Not live yet”; "
@@ -78,10 +78,10 @@ def _during(
 def _flush(portal: Portal, ana: Person) -> None:
     product = f"O{secrets.token_hex(4)}"
     _block(ana, product)
-    _wait_until(lambda: _stored(portal, product))
+    wait_until(lambda: _stored(portal, product))
     _store(portal).flushall()
     began = time.perf_counter()
-    _wait_until(lambda: _stored(portal, product))
+    wait_until(lambda: _stored(portal, product))
     print(f"FLUSHALL: whole again after {time.perf_counter() - began:.1f} s")
 
 
@@ -94,7 +94,7 @@ def _kill_workers(portal: Portal, ana: Person) -> None:
     product = f"O{secrets.token_hex(4)}"
     began = time.perf_counter()
     _block(ana, product)
-    _wait_until(lambda: _stored(portal, product))
+    wait_until(lambda: _stored(portal, product))
     print(f"worker and pusher killed -9: the next block was live after {time.perf_counter() - began:.1f} s")
 
 
@@ -134,14 +134,6 @@ def _stop(supervisor: int) -> Callable[[int], None]:
         os.kill(pid, signal.SIGKILL)
 
     return stop
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

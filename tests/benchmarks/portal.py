@@ -3,7 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urljoin
@@ -87,6 +88,15 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` (0–1) of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
+    """Ask every 20 ms until it holds. Raises TimeoutError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.02)
 
 
 def _action_of(form: str) -> str:
