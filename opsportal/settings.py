@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import dj_database_url
@@ -61,6 +62,14 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [word.strip() for word in os.environ.get(name, default).split(",") if word.strip()]
 
 
+def installed_folder(package: str) -> Path:
+    """Where a package is installed, without importing it."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ImproperlyConfigured(f"The package {package} is not installed.")
+    return Path(spec.origin).parent
+
+
 _load_env_file()
 
 # -- Core -----------------------------------------------------------------------------------
@@ -78,6 +87,7 @@ INSTALLED_APPS = [
     "opsportal.predictions",
     "opsportal.overrides",
     "opsportal.serving",
+    "opsportal.explanations",
     "opsportal.home",
     "opsportal.demo",
     "opsportal.accounts.apps.SupportConfig",  # django.contrib.admin behind our sign-in
@@ -179,7 +189,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
 }
-CELERY_TASK_ROUTES = {"serving.*": {"queue": "push"}}
+# Models are loaded by workers of their own, so that nothing light waits for one.
+OUTBOX_HEAVY_TASKS = "explanations."
+CELERY_TASK_ROUTES = {"serving.*": {"queue": "push"}, "explanations.*": {"queue": "explain"}}
 CELERY_BEAT_SCHEDULE = {
     # Ticks carry nothing and expire, so a backlog of them never builds up.
     "project": {"task": "serving.project", "schedule": 2.0, "options": {"expires": 5}},
@@ -189,6 +201,9 @@ CELERY_BEAT_SCHEDULE = {
     "drain": {"task": "events.drain", "schedule": 2.0, "options": {"expires": 5}},
     "tidy": {"task": "overrides.tidy", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy-accounts": {"task": "accounts.tidy", "schedule": 3600.0, "options": {"expires": 600}},
+    "tidy-predictions": {"task": "predictions.tidy", "schedule": 3600.0, "options": {"expires": 600}},
+    "drain-heavy": {"task": "explanations.drain", "schedule": 2.0, "options": {"expires": 5}},
+    "profile": {"task": "explanations.profile_all", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
 # -- People ---------------------------------------------------------------------------------
@@ -224,6 +239,19 @@ CUSTOMER_KEY = env_text("CUSTOMER_KEY", "debug-only-customer-key-" + "0" * 40 if
 APPROVAL_MIN_ITEMS = int(env_number("APPROVAL_MIN_ITEMS", 500, 1, 1_000_000))
 APPROVAL_IMPRESSION_SHARE = env_number("APPROVAL_IMPRESSION_SHARE", 0.20, 0.0, 1.0)
 
+# -- Models and predictions -------------------------------------------------------------------
+
+# Model files, by their SHA-256. Web and workers share this folder.
+MEDIA_ROOT = Path(env_text("MODELS_DIR", str(BASE_DIR / "var" / "models")))
+MODEL_MAX_BYTES = int(env_number("MODEL_MAX_MEGABYTES", 200, 1, 2_000)) * 1_000_000
+PREDICTION_RETENTION = timedelta(days=int(env_number("PREDICTION_RETENTION_DAYS", 90, 1, 3_650)))
+# The only types that a skops file may hold beside what skops itself trusts; never taken from the file.
+SKOPS_TRUSTED_TYPES = env_list(
+    "SKOPS_TRUSTED_TYPES",
+    "sklearn.tree._tree.Tree,sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor,"
+    "sklearn._loss.link.LogitLink,sklearn._loss.link.Interval,sklearn._loss.loss.HalfBinomialLoss",
+)
+
 # -- Browser security -----------------------------------------------------------------------
 
 _secure = not DEBUG
@@ -251,7 +279,13 @@ CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF],
-        "style-src": [SELF],
+        # shap's force plot puts one <style> of its own into its SVG: one of a single plot, one of a stack.
+        # They belong to the bundle of shap 0.51; a browser test notices when they change.
+        "style-src": [
+            SELF,
+            "'sha256-s2+Dhtl8HUVlLr1UUaRc6dzYKM9VVtrBB+VmN0ZxGmM='",
+            "'sha256-6hWa0WVH6HRY7oVASmsDv31hvxVRjzEbGIfnJZ8wY3k='",
+        ],
         "img-src": [SELF, "data:"],
         "connect-src": [SELF],
         "font-src": [SELF],
@@ -272,7 +306,7 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = CSV_MAX_BYTES + 1_000_000
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [BASE_DIR / "static", ("shap", installed_folder("shap") / "plots" / "resources")]
 WHITENOISE_USE_FINDERS = DEBUG
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

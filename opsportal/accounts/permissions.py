@@ -20,6 +20,8 @@ class Role(TextChoices):
 
 
 EVERYBODY = frozenset(Role)
+# Who works with single predictions, which are personal data.
+READS_PREDICTIONS = EVERYBODY - {Role.VIEWER, Role.APPROVER}
 
 # Capability of a person → the roles that have it.
 CAPABILITIES: dict[str, frozenset[Role]] = {
@@ -30,6 +32,10 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
     "optouts.write": frozenset({Role.AGENT, Role.PRIVACY_OFFICER, Role.ADMINISTRATOR}),
     "optouts.withdraw": frozenset({Role.PRIVACY_OFFICER, Role.ADMINISTRATOR}),
     "overrides.approve": frozenset({Role.APPROVER}),
+    "predictions.view": READS_PREDICTIONS,
+    "predictions.write": frozenset({Role.DATA_SCIENTIST, Role.ADMINISTRATOR}),
+    "models.view": EVERYBODY,
+    "models.write": frozenset({Role.DATA_SCIENTIST, Role.ADMINISTRATOR}),
     "serving.view": EVERYBODY,
     "serving.operate": frozenset({Role.ADMINISTRATOR}),
     "activity.view": EVERYBODY,
@@ -42,6 +48,8 @@ SCOPES: dict[str, str] = {
     "serving:read": "Ask for decisions, read the snapshot and its changes, send receipts",
     "overrides:read": "Read blocks, boosts, opt-outs and submissions",
     "overrides:write": "Submit and withdraw blocks, boosts and opt-outs",
+    "predictions:read": "Look up predictions and their explanations",
+    "predictions:write": "Log predictions",
 }
 
 # Scope of a key → the capabilities of a person that services ask for.
@@ -58,6 +66,8 @@ SCOPE_CAPABILITIES: dict[str, frozenset[str]] = {
             "optouts.withdraw",
         }
     ),
+    "predictions:read": frozenset({"predictions.view", "models.view"}),
+    "predictions:write": frozenset({"predictions.write"}),
 }
 
 

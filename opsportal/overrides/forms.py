@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from opsportal.core import clock
 from opsportal.core.errors import PortalError, TooLarge
-from opsportal.overrides.identifiers import CUSTOMER_ID_MAX, PASTE_MAX, PRODUCT_ID_MAX, split_pasted
 from opsportal.overrides.models import (
     BOOST_MAX_DAYS,
     EVERYWHERE,
@@ -31,6 +30,7 @@ from opsportal.overrides.selectors.lists import (
     Filters,
 )
 from opsportal.overrides.services.intent import EARLIEST, LATEST, REASON_MAX, TICKET_MAX, Intent
+from opsportal.predictions.identifiers import CUSTOMER_ID_MAX, PASTE_MAX, PRODUCT_ID_MAX, split_pasted
 
 LOCAL_FORMAT = "%Y-%m-%dT%H:%M"
 

@@ -17,8 +17,8 @@ from opsportal.core.errors import Invalid, Unavailable
 from opsportal.events.models import Head
 from opsportal.overrides import selectors as overrides
 from opsportal.overrides.models import EVERYWHERE, Surface
-from opsportal.overrides.pseudonyms import customer_key
 from opsportal.overrides.services.surfaces import SLUG
+from opsportal.predictions.pseudonyms import customer_key
 from opsportal.serving.models import Projection
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from opsportal.accounts.keyring import keyring
 from opsportal.accounts.models import User
 from opsportal.overrides import services
 from opsportal.overrides.models import Block, OptOut, State, Submission, Triage
-from opsportal.overrides.pseudonyms import customer_key
+from opsportal.predictions.pseudonyms import customer_key
 from tests.contracts.bad_input import BOOST_FORMS, FILES, FORMS, REST, TABLE
 from tests.overrides.asking import Api, blocks, opt_outs, problem, saved
 from tests.overrides.filling import block_form, boost_form, opt_out_form

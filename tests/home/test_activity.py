@@ -16,7 +16,7 @@ from opsportal.events import services as events
 from opsportal.events.models import Event
 from opsportal.home.selectors import trail
 from opsportal.overrides import services
-from opsportal.overrides.pseudonyms import customer_key
+from opsportal.predictions.pseudonyms import customer_key
 from tests.home.deciding import block, draft, opt_out, words
 
 ClientFor = Callable[[User], Client]

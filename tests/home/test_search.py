@@ -14,8 +14,8 @@ from opsportal.core import clock
 from opsportal.events import services as events
 from opsportal.events.models import Event, Revision
 from opsportal.overrides.models import Block, Boost, OptOut
-from opsportal.overrides.pseudonyms import customer_key
 from opsportal.predictions.models import Impressions, Product
+from opsportal.predictions.pseudonyms import customer_key
 from tests.home.deciding import block, boost, draft_opt_out, opt_out, words
 
 ClientFor = Callable[[User], Client]

@@ -11,8 +11,8 @@ from opsportal.accounts.models import User
 from opsportal.core import clock
 from opsportal.events.models import Event, Revision
 from opsportal.overrides.models import Block, Boost, OptOut, Submission, SubmissionItem, Surface
-from opsportal.overrides.pseudonyms import customer_key
 from opsportal.overrides.selectors import desired_products
+from opsportal.predictions.pseudonyms import customer_key
 from tests.overrides.asking import Api, blocks, boosts, opt_outs, paths, problem, saved, text
 from tests.overrides.conftest import ApiOf
 

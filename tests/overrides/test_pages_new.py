@@ -21,7 +21,7 @@ from opsportal.overrides.models import (
     Surface,
     Triage,
 )
-from opsportal.overrides.pseudonyms import customer_key
+from opsportal.predictions.pseudonyms import customer_key
 from tests.overrides.asking import saved
 from tests.overrides.filling import block_form, boost_form, in_days, opt_out_form
 

@@ -16,10 +16,10 @@ from opsportal.core.errors import Conflict, Forbidden, Invalid
 from opsportal.events.models import Event
 from opsportal.overrides import services
 from opsportal.overrides.models import Action, Block, Boost, Kind, OptOut, State, Submission, Surface
-from opsportal.overrides.pseudonyms import customer_key
 from opsportal.overrides.services import Intent
 from opsportal.overrides.services.applying import due_on
 from opsportal.predictions.models import Impressions, Product
+from opsportal.predictions.pseudonyms import customer_key
 from tests.overrides.asking import saved
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,7 @@ from opsportal.core import clock
 from opsportal.events import services as events
 from opsportal.events.models import Change
 from opsportal.overrides.models import Block, Boost, Channel, Kind, OptOut, Submission, Surface
-from opsportal.overrides.pseudonyms import customer_key
+from opsportal.predictions.pseudonyms import customer_key
 
 
 def make_surfaces(*slugs: str) -> None:

@@ -17,7 +17,7 @@ from opsportal.client import DirectReader, decide
 from opsportal.core import clock
 from opsportal.events import services as events
 from opsportal.events.models import Change, Event, Head, Revision
-from opsportal.overrides.pseudonyms import customer_key
+from opsportal.predictions.pseudonyms import customer_key
 from opsportal.serving.models import Projection, Rebuild
 from opsportal.serving.selectors import store_status
 from opsportal.serving.services import StoreOfAnotherDatabase, project, projecting, want_rebuild

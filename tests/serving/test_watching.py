@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from opsportal.client import DirectReader
 from opsportal.core import clock
 from opsportal.events.models import Event
-from opsportal.overrides.pseudonyms import customer_key
+from opsportal.predictions.pseudonyms import customer_key
 from opsportal.serving.models import Drift, Projection, Rebuild
 from opsportal.serving.services import check, compare, heartbeat, project, watching
 from opsportal.serving.store import Entry, Store, StoreDown

@@ -9,10 +9,10 @@ from django.db.models import Sum
 from opsportal.accounts.models import User
 from opsportal.client import engine
 from opsportal.core import clock
-from opsportal.overrides.identifiers import PRODUCT_ID_MAX, customer_problem
 from opsportal.overrides.models import EVERYWHERE, Block, Boost, OptOut, Submission, Surface
 from opsportal.overrides.selectors import desired_products
 from opsportal.overrides.selectors.lists import starts_with, visible_submissions
+from opsportal.predictions.identifiers import PRODUCT_ID_MAX, customer_problem
 from opsportal.predictions.models import Impressions, Product
 
 HISTORY_ROWS = 10

@@ -12,8 +12,8 @@ from opsportal.core.api import StrictSerializer
 from opsportal.core.errors import Invalid
 from opsportal.overrides.api import serializers as shapes
 from opsportal.overrides.models import State, Submission
-from opsportal.overrides.pseudonyms import request_digest
 from opsportal.overrides.selectors import answers
+from opsportal.predictions.pseudonyms import request_digest
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,100}", re.ASCII)
 

@@ -13,7 +13,6 @@ from opsportal.core.fields import (
     WholeNumberField,
     WordField,
 )
-from opsportal.overrides.identifiers import CUSTOMER_ID_MAX, PASTE_MAX, PRODUCT_ID_MAX
 from opsportal.overrides.models import (
     EVERYWHERE,
     Action,
@@ -28,6 +27,7 @@ from opsportal.overrides.models import (
 )
 from opsportal.overrides.selectors.phases import Phase
 from opsportal.overrides.services.intent import REASON_MAX, TICKET_MAX
+from opsportal.predictions.identifiers import CUSTOMER_ID_MAX, PASTE_MAX, PRODUCT_ID_MAX
 
 PAGE_SIZE, PAGE_MAX = 50, 200
 OPEN, ALL = "open", "all"

@@ -10,10 +10,10 @@ from opsportal.accounts.models import User
 from opsportal.core.errors import NotFound
 from opsportal.core.pagination import Page, keyset_page
 from opsportal.overrides.models import Kind, Submission, SubmissionItem
-from opsportal.overrides.pseudonyms import customer_key
 from opsportal.overrides.selectors.lists import Filters, matching, may_list, visible_submissions
 from opsportal.overrides.selectors.phases import AnyOverride, phase, unpublished
 from opsportal.overrides.selectors.triage import MODELS, counts
+from opsportal.predictions.pseudonyms import customer_key
 from opsportal.predictions.selectors import batches
 
 NEWEST = ["-id"]

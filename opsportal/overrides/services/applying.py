@@ -30,7 +30,6 @@ from opsportal.overrides.models import (
     Submission,
     Triage,
 )
-from opsportal.overrides.pseudonyms import KEY_VERSION
 from opsportal.overrides.selectors.triage import (
     MODELS,
     PRODUCT_MODELS,
@@ -41,6 +40,7 @@ from opsportal.overrides.selectors.triage import (
 )
 from opsportal.overrides.services.drafting import lock_submission, store_findings
 from opsportal.overrides.services.intent import Intent, check_intent
+from opsportal.predictions.pseudonyms import KEY_VERSION
 from opsportal.predictions.selectors import batches
 
 log = structlog.get_logger(__name__)

@@ -14,7 +14,6 @@ from opsportal.core.bulk import insert_from
 from opsportal.core.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from opsportal.events import outbox
 from opsportal.events import services as events
-from opsportal.overrides.identifiers import Row, read_csv, rows_of
 from opsportal.overrides.models import (
     EFFECTIVE,
     Action,
@@ -26,7 +25,6 @@ from opsportal.overrides.models import (
     SubmissionItem,
     Triage,
 )
-from opsportal.overrides.pseudonyms import customer_key
 from opsportal.overrides.selectors.triage import (
     MODELS,
     Finding,
@@ -36,6 +34,8 @@ from opsportal.overrides.selectors.triage import (
 )
 from opsportal.overrides.selectors.wording import command
 from opsportal.overrides.services.intent import Intent, check_intent, require_permission
+from opsportal.predictions.identifiers import Row, read_csv, rows_of
+from opsportal.predictions.pseudonyms import customer_key
 from opsportal.predictions.selectors import batches
 
 ITEM_BATCH = 500

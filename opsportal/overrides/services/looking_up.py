@@ -9,11 +9,11 @@ from opsportal.accounts.models import User
 from opsportal.core.errors import Forbidden, Invalid
 from opsportal.events import services as events
 from opsportal.events.models import Revision
-from opsportal.overrides.identifiers import customer_problem
 from opsportal.overrides.models import Kind, OptOut, State, Submission
-from opsportal.overrides.pseudonyms import customer_key
 from opsportal.overrides.selectors.lists import find_opt_out
 from opsportal.overrides.selectors.wording import shown_target
+from opsportal.predictions.identifiers import customer_problem
+from opsportal.predictions.pseudonyms import customer_key
 
 
 @dataclass(frozen=True, slots=True)

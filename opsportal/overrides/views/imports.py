@@ -11,9 +11,9 @@ from opsportal.core.errors import Forbidden, PortalError
 from opsportal.core.http import Request
 from opsportal.overrides import services
 from opsportal.overrides.forms import IMPORT_FORMS, IntentForm, show_refusal
-from opsportal.overrides.identifiers import CSV_MAX_ROWS
 from opsportal.overrides.models import Action, Kind, Source
 from opsportal.overrides.views.kinds import PAGES, KindPages
+from opsportal.predictions.identifiers import CSV_MAX_ROWS
 
 
 @dataclass(frozen=True, slots=True)

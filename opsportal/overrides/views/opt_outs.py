@@ -11,7 +11,6 @@ from opsportal.accounts.access import needs
 from opsportal.core.http import Request
 from opsportal.overrides import services
 from opsportal.overrides.forms import ChangeForm, CustomerForm
-from opsportal.overrides.identifiers import customer_problem
 from opsportal.overrides.models import Action, Kind, OptOut
 from opsportal.overrides.selectors import details
 from opsportal.overrides.selectors.phases import Badge, Phase, opt_out_clock
@@ -19,6 +18,7 @@ from opsportal.overrides.selectors.wording import shown_target
 from opsportal.overrides.views.drafting import new_overrides
 from opsportal.overrides.views.kinds import PAGES, KindPages
 from opsportal.overrides.views.listing import overrides_list
+from opsportal.predictions.identifiers import customer_problem
 
 TEMPLATE = "overrides/opt_outs.html"
 

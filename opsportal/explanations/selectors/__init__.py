@@ -1,0 +1,1 @@
+"""Questions about predictions and their explanations, answered from rows alone."""

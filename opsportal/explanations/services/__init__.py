@@ -1,0 +1,1 @@
+"""Verbs about explanations. Computing is the workers' business: see `explanations.explaining`."""

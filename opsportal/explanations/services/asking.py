@@ -1,0 +1,94 @@
+"""Ask for explanations. A worker computes them; a page waits a moment and then shows that it is at work."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+
+from django.db import transaction
+
+from opsportal.accounts.models import User
+from opsportal.core import clock
+from opsportal.events import outbox
+from opsportal.events import services as events
+from opsportal.explanations.models import Explanation, Method, State
+from opsportal.predictions.dictionary import Value
+from opsportal.predictions.models import Prediction
+
+EXPLAIN_TASK = "explanations.explain"
+# A warm worker answers in a few hundredths of a second; after this the page says that it is being computed.
+PATIENCE_SECONDS = 1.0
+_FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.002, 0.02
+
+
+def note_viewed(*, actor: User, predictions: Iterable[Prediction], how: str) -> None:
+    """Record who looks at whose prediction, before anything of it is shown. One event for the whole list.
+
+    how: the words of the event, e.g. "Looked at prediction titanic-690". Never a customer's ID.
+    """
+    pks = [prediction.pk for prediction in predictions]
+    with transaction.atomic():
+        events.record(
+            actor=actor,
+            verb="prediction.looked_up",
+            subject_type="prediction",
+            subject_id=pks[0] if len(pks) == 1 else "several",
+            summary=how,
+            after={"predictions": pks[:200]} if len(pks) != 1 else None,
+        )
+
+
+def want_explanation(
+    *,
+    actor: User | None,
+    prediction: Prediction,
+    method: str = Method.SHAP,
+    changes: Mapping[str, Value] | None = None,
+) -> Explanation:
+    """The explanation of a prediction by a method, asked for if nobody has yet. Any number at once is one.
+
+    changes: values of a what-if that differ from the logged ones, already checked.
+    """
+    digest = changes_digest(changes or {})
+    found = Explanation.objects.filter(prediction=prediction, method=method, changes_digest=digest).first()
+    if found is not None:
+        return found
+    with transaction.atomic():
+        found, created = Explanation.objects.get_or_create(
+            prediction=prediction,
+            method=method,
+            changes_digest=digest,
+            defaults={"changes": dict(changes or {}), "wanted_at": clock.now(), "wanted_by": actor},
+        )
+        if created:
+            outbox.send(task=EXPLAIN_TASK, key=found.pk)
+    return found
+
+
+def want_again(*, actor: User, explanation: Explanation) -> None:
+    """Compute a refused explanation anew, as after the model's file was put right."""
+    with transaction.atomic():
+        changed = Explanation.objects.filter(pk=explanation.pk, state=State.REFUSED).update(
+            state=State.WANTED, incident="", incident_detail="", wanted_at=clock.now(), wanted_by=actor
+        )
+        if changed:
+            outbox.send(task=EXPLAIN_TASK, key=explanation.pk)
+
+
+def wait_for(explanation: Explanation, *, seconds: float = PATIENCE_SECONDS) -> Explanation:
+    """The explanation once it is settled, or as it is when the time is up. Holds no lock while it waits."""
+    deadline = time.monotonic() + seconds
+    pause = _FIRST_LOOK_SECONDS
+    while not explanation.settled and time.monotonic() < deadline:
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LAST_LOOK_SECONDS)
+        explanation.refresh_from_db()
+    return explanation
+
+
+def changes_digest(changes: Mapping[str, Value]) -> str:
+    """SHA-256 of the changes whatever their order, 64 hex digits; empty for none."""
+    if not changes:
+        return ""
+    text = json.dumps(dict(changes), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Pages about predictions and why they came out as they did."""
