@@ -274,7 +274,7 @@ def signed(number: float) -> str:
 
 
 def signed_points(points: float) -> str:
-    """Percentage points with their sign and one decimal: +27.4; two where one would show nothing, as +0.04."""
+    """Percentage points with their sign: +27.4; two decimals where one would show nothing, as +0.04."""
     size = abs(points)
     return _with_sign(f"{size:.1f}" if size >= 0.05 or not size else f"{size:.2f}", points)
 
