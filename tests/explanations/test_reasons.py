@@ -104,6 +104,23 @@ def test_reasons__correlated_features__are_summed_and_list_their_members_as_stor
     ]
 
 
+def test_reasons__named_counts__are_no_levels() -> None:
+    family = {"label": "Relatives", "group": "family", "high": 8}
+    dictionary = read_dictionary(
+        {
+            "features": [
+                {"name": "sibsp", "level": "siblings", **family},
+                {"name": "parch", "level": "parents", **family},
+            ],
+            "groups": [{"name": "family", "label": "Family"}],
+        }
+    )
+
+    (reason,) = reasons_of(_explained(sibsp=0.5, parch=0.25), dictionary, {"sibsp": 0, "parch": 1}).all
+
+    assert (reason.kind, reason.value) == (TOGETHER, "Relatives 0, Relatives 1")
+
+
 def test_reasons__several__come_strongest_first_with_the_rest_summed() -> None:
     reasons = _reasons(age=0.25, sex=2.0, pclass=-1.0)
 

@@ -14,7 +14,6 @@ from opsportal.predictions.dictionary import (
     FeatureDictionary,
     Group,
     Value,
-    as_number,
     as_text,
 )
 
@@ -334,7 +333,7 @@ def _reason(
     about: Feature | Group = group or features[0]
     if group is None:
         kind, value, badges = FEATURE, members[0].value, members[0].badges
-    elif all(feature.level for feature in features):
+    elif all(_is_level(feature, values.get(feature.name)) for feature in features):
         kind = LEVELS
         value, badges = _level(features, values)
     else:
@@ -364,10 +363,16 @@ def _reason(
     )
 
 
+def _is_level(feature: Feature, logged: Value) -> bool:
+    """Whether the feature is one column of a category, which is on or off, and not a count with a name."""
+    is_switch = logged is None or as_text(logged).lower() in {"0", "1", "0.0", "1.0", "false", "true"}
+    return bool(feature.level) and is_switch and (feature.high is None or feature.high <= 1)
+
+
 def _level(features: Sequence[Feature], values: Mapping[str, Value]) -> tuple[str, tuple[str, ...]]:
     """What the columns of one category say: the level that is on, in words, and its badges."""
     logged = {feature.level: values.get(feature.name) for feature in features}
     if all(value is None for value in logged.values()):
         return "not provided", (MISSING,)
-    on = [level for level, value in logged.items() if as_number(value) == 1 or value == "true"]
+    on = [level for level, value in logged.items() if as_text(value).lower() in {"1", "1.0", "true"}]
     return (", ".join(on) if on else "none of the known ones"), ()
