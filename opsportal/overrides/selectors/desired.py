@@ -22,12 +22,12 @@ def desired_products(keys: Sequence[str]) -> dict[str, str]:
         for product, surface, start, end, pk in blocks.values_list(
             "product_id", "surface_id", "starts_at", "ends_at", "id"
         ):
-            rules[product].append(f"b,{surface},{_epoch(start)},{_epoch(end)},{pk}")
+            rules[product].append(block_text(surface, start, end, pk))
         boosts = Boost.objects.filter(product_id__in=batch, closed_at=None).order_by("-id")
         for product, surface, factor, start, end, pk in boosts.values_list(
             "product_id", "surface_id", "factor", "starts_at", "ends_at", "id"
         ):
-            rules[product].append(f"f,{surface},{factor!r},{_epoch(start)},{_epoch(end)},{pk}")
+            rules[product].append(boost_text(surface, factor, start, end, pk))
     return {product: ";".join(found) for product, found in rules.items()}
 
 
@@ -40,6 +40,16 @@ def desired_customers(keys: Sequence[str]) -> dict[str, str]:
             "customer_key", "personalisation", "training", "sharing"
         )
     }
+
+
+def block_text(surface: str, start: datetime, end: datetime | None, pk: int) -> str:
+    """A block as the store holds it."""
+    return f"b,{surface},{_epoch(start)},{_epoch(end)},{pk}"
+
+
+def boost_text(surface: str, factor: float, start: datetime, end: datetime | None, pk: int) -> str:
+    """A boost as the store holds it."""
+    return f"f,{surface},{factor!r},{_epoch(start)},{_epoch(end)},{pk}"
 
 
 def _epoch(moment: datetime | None) -> int:
