@@ -1,5 +1,9 @@
 """Addresses of the pages."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from opsportal.explanations.views import what_if
+
+urlpatterns = [
+    path("<str:prediction_id>/what-if/", what_if.what_if, name="explain-what-if"),
+]

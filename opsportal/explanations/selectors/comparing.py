@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from opsportal.explanations.models import Explanation
 from opsportal.explanations.selectors.reasons import (
     FEATURE,
+    MINUS,
     Reason,
     Reasons,
     reasons_of,
@@ -34,6 +35,11 @@ class Side:
     reasons: Reasons
     score: float
     decision: str
+
+    @property
+    def score_text(self) -> str:
+        """The score as per cent with one decimal, as effects have it; a ranker's with four digits."""
+        return written_score(self.score, in_points=self.reasons.in_points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +147,7 @@ class Comparison:
         """The difference in words: `12.3 points lower: class −10.1, age −3.2, and 5 others +1.0.`"""
         if self.total is None:
             return "The two scores are counted in different units, so they cannot be subtracted."
-        size = _written(self.total, in_points=self.in_points).lstrip("+\N{MINUS SIGN}")
+        size = _written(self.total, in_points=self.in_points).lstrip("+" + MINUS)
         unit = " points" if self.in_points else ""
         head = f"{size}{unit} {'higher' if self.total > 0 else 'lower'}" if self.total else "The same score"
         parts = [f"{row.label} {row.effect}" for row in self.rows[:3] if row.size >= _NOTHING]
@@ -220,6 +226,18 @@ def decision_word(version: ModelVersion, dictionary: FeatureDictionary, score: f
     if version.threshold is None:
         return ""
     return dictionary.outcome_word(score >= version.threshold)
+
+
+def written_score(score: float, *, in_points: bool) -> str:
+    """A probability as per cent with one decimal, never rounded to certainty; another score as it is."""
+    if not in_points:
+        return f"{score:.4g}".replace("-", MINUS)
+    percent = 100 * score
+    if 0 < percent < 0.05:
+        return "<\N{NO-BREAK SPACE}0.1\N{NO-BREAK SPACE}%"
+    if 99.95 <= percent < 100:
+        return ">\N{NO-BREAK SPACE}99.9\N{NO-BREAK SPACE}%"
+    return f"{percent:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _amount(reason: Reason | None, in_points: bool) -> float:
