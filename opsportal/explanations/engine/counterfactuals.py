@@ -20,6 +20,7 @@ from opsportal.explanations.engine.reference import (
     level_of,
     thinned,
 )
+from opsportal.explanations.selectors.what_if import Changeable, changeables
 from opsportal.predictions.dictionary import (
     CATEGORY,
     FLAG,
@@ -113,31 +114,25 @@ def _none(target: str, tried: int, reason: str) -> dict[str, Any]:
 
 
 def _why_no_move(dictionary: FeatureDictionary) -> str:
-    if not any(feature.changeable for feature in dictionary.inputs):
-        return "The model's dictionary names no feature that may be changed."
-    return "The reference rows hold no other value for any feature that may be changed."
+    if not changeables(dictionary):
+        return "The model's dictionary names nothing that may be changed."
+    return "The reference rows hold no other value of anything that may be changed."
 
 
 # -- What can be changed ----------------------------------------------------------------------
 
 
 def _moves(dictionary: FeatureDictionary, columns: dict[str, Column], row: Row) -> list[_Move]:
-    """Every single change that is tried."""
-    sets = _one_hot_sets(dictionary, columns)
-    in_sets = {feature.name for features in sets.values() for feature in features}
-    single = [
-        feature
-        for feature in dictionary.inputs
-        if feature.changeable and feature.constant is None and feature.name not in in_sets
-    ]
-    per_feature = min(_VALUES_MAX, max(1, _SINGLES_MAX // (len(single) + len(sets) or 1)))
-    moves = [
-        move
-        for feature in single
-        for move in _moves_of(columns[feature.name], row.get(feature.name), per_feature)
-    ]
-    for name, features in sets.items():
-        moves += _moves_of_set(name, features, row)[:per_feature]
+    """Every single change that is tried: of just what a person may vary in a what-if."""
+    things = changeables(dictionary)
+    most = min(_VALUES_MAX, max(1, _SINGLES_MAX // (len(things) or 1)))
+    moves: list[_Move] = []
+    for thing in things:
+        if thing.group is not None:
+            moves += _moves_of_levels(thing, row)[:most]
+        else:
+            (feature,) = thing.features
+            moves += _moves_of(columns[feature.name], row.get(feature.name), most)
     return moves[:_SINGLES_MAX]
 
 
@@ -202,44 +197,16 @@ def _distance(column: Column, before: Value, after: Value) -> float:
     return 1.0
 
 
-def _one_hot_sets(dictionary: FeatureDictionary, columns: dict[str, Column]) -> dict[str, list[Feature]]:
-    """The groups whose members are the columns of one category, which only change together."""
-    found = {}
-    for group in dictionary.groups:
-        features = [feature for feature in dictionary.inputs if feature.group == group.name]
-        may = group.changeable or all(feature.changeable for feature in features)
-        if len(features) > 1 and may and all(map(_is_level, features)):
-            ones = np.array([_ones(columns[feature.name]) for feature in features])
-            if ones.size and np.isin(ones, (0.0, 1.0)).all() and (ones.sum(axis=0) <= 1).all():
-                found[group.name] = features
-    return found
-
-
-def _is_level(feature: Feature) -> bool:
-    return bool(feature.level) and feature.type in {NUMBER, FLAG} and feature.constant is None
-
-
-def _ones(column: Column) -> list[float]:
-    """Each row's 0 or 1; a missing one counts as 0."""
-    return [0.0 if value is None else as_number(value) for value in column.values]
-
-
-def _moves_of_set(name: str, features: Sequence[Feature], row: Row) -> list[_Move]:
-    """From the level that is on to each of the others."""
-    on = [feature for feature in features if as_number(row.get(feature.name)) == 1]
+def _moves_of_levels(thing: Changeable, row: Row) -> list[_Move]:
+    """From the level that is on to each of the others; the columns of one category change together."""
+    on = [feature for feature in thing.features if as_number(row.get(feature.name)) == 1]
     if len(on) > 1:
         return []
+    off = tuple((feature.name, _switched(feature, to=False)) for feature in on)
     return [
-        _Move(
-            f"group {name}",
-            (
-                *((feature.name, _switched(feature, to=False)) for feature in on),
-                (other.name, _switched(other, to=True)),
-            ),
-            1.0,
-        )
-        for other in features
-        if other not in on
+        _Move(f"group {thing.label}", (*off, (feature.name, _switched(feature, to=True))), 1.0)
+        for feature in thing.features
+        if feature not in on
     ]
 
 
