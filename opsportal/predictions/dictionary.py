@@ -103,8 +103,8 @@ class Feature:
             if "\0" in value:
                 return "The text contains a NUL character."
         if self.type == NUMBER and not isinstance(value, bool):
-            if isinstance(value, str) and math.isnan(as_number(value)):
-                return "This must be a number, or null where it is missing."
+            if not math.isfinite(as_number(value)):
+                return "This must be a finite number, or null where it is missing."
         elif self.type == FLAG and not isinstance(value, bool):
             return "This must be true or false, or null where it is missing."
         return ""

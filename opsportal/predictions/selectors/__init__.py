@@ -7,7 +7,6 @@ from opsportal.predictions.selectors.finding import (
     earlier_of_same_customer,
     find_predictions,
     prediction_by_id,
-    words_of,
 )
 from opsportal.predictions.selectors.products import (
     batches,
@@ -26,5 +25,4 @@ __all__ = [
     "impressions_total",
     "known_products",
     "prediction_by_id",
-    "words_of",
 ]

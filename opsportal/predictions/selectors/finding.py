@@ -1,7 +1,5 @@
 """Find predictions, newest first, by what is known of them. Each way begins at an index."""
 
-import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,11 +7,10 @@ from django.db.models import Q, QuerySet
 
 from opsportal.core.errors import NotFound
 from opsportal.predictions.models import ModelVersion, Prediction
+from opsportal.predictions.words import words_of
 
 # The order of every list of predictions, for core.pagination.keyset_page.
 NEWEST_FIRST = ("-predicted_at", "-id")
-WORD_MAX = 64
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +87,6 @@ def earlier_of_same_customer(prediction: Prediction, limit: int) -> list[Predict
         version__model=prediction.version.model_id,
     )
     return list(earlier.select_related("version__model").order_by(*NEWEST_FIRST)[:limit])
-
-
-def words_of(text: str) -> list[str]:
-    """The distinct words of a text as they are stored and looked for: without case and accents, ≤ 64."""
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    letters = "".join(character for character in plain if not unicodedata.combining(character))
-    return list(dict.fromkeys(word[:WORD_MAX] for word in _WORD.findall(letters)))
 
 
 def _same_customer(key: str) -> Q:
