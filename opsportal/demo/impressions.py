@@ -12,7 +12,7 @@ from opsportal.core import clock
 from opsportal.overrides.models import Surface
 from opsportal.predictions.models import Impressions, Product
 
-_LOG = Path(__file__).parent / "data" / "open_bandit_men_sample.csv"
+LOG = Path(__file__).parent / "data" / "open_bandit_men_sample.csv"
 
 # The log was taken at three places side by side on the home page: its column `position`.
 SURFACES = {
@@ -57,7 +57,7 @@ def _counts(last_day: date) -> tuple[Counter[tuple[str, str, date]], Counter[tup
     """How often each (product, surface, day) was shown and clicked."""
     shown: Counter[tuple[str, str, date]] = Counter()
     clicked: Counter[tuple[str, str, date]] = Counter()
-    with _LOG.open(encoding="utf-8", newline="") as file:
+    with LOG.open(encoding="utf-8", newline="") as file:
         rows = [
             (
                 datetime.fromisoformat(row["timestamp"]).date(),
