@@ -10,12 +10,20 @@ import numpy.typing as npt
 from opsportal.predictions.dictionary import Value
 
 Array = npt.NDArray[np.float64]
+LOG_ODDS, PROBABILITY, SCORE = "log_odds", "probability", "score"
 # One case: feature name → value, constants already put in (FeatureDictionary.as_seen).
 Row = Mapping[str, Value]
 
 
 class EngineError(Exception):
-    """A model that cannot be loaded, or rows that it cannot read. The message is for people."""
+    """A model that cannot be loaded, or rows that it cannot read: sentences for people, at least one."""
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(*sentences)
+        self.sentences = list(sentences)
+
+    def __str__(self) -> str:
+        return " ".join(self.sentences)
 
 
 @dataclass(frozen=True, slots=True)

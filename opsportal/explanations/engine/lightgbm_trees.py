@@ -1,0 +1,176 @@
+"""LightGBM models, explained by the library's own contributions: the same numbers as shap's TreeExplainer."""
+
+import re
+from collections.abc import Sequence
+
+import lightgbm
+import numpy as np
+
+from opsportal.explanations.engine.columns import (
+    Column,
+    categorical,
+    coded,
+    match_inputs,
+    matrix,
+    numeric,
+)
+from opsportal.explanations.engine.contributions import (
+    LOG_ODDS,
+    SCORE,
+    Array,
+    Contributions,
+    EngineError,
+    Row,
+)
+from opsportal.predictions.dictionary import Feature, FeatureDictionary, Value, as_text
+
+# Objectives whose output is a sigmoid of the sum, and those whose output is the sum itself.
+_LOGISTIC = {"binary", "cross_entropy", "xentropy"}
+_PLAIN = {
+    "", "custom", "none", "regression", "regression_l2", "regression_l1", "huber", "fair", "quantile", "mape",
+    "lambdarank", "rank_xendcg",
+}  # fmt: skip
+_ALL_TREES = -1  # also where the file knows a best iteration: it holds exactly the trees that predict
+
+
+class LightGBMTrees:
+    """A LightGBM text model. Computes in float64; one thread for one row, all of them for many."""
+
+    single_precision = False
+
+    def __init__(self, content: bytes, dictionary: FeatureDictionary) -> None:
+        """Load the model. Raises EngineError for a file that is damaged or does not fit the dictionary."""
+        text = _checked_text(content)
+        try:
+            self._booster = lightgbm.Booster(model_str=text)
+        except (lightgbm.basic.LightGBMError, ValueError, TypeError) as error:
+            raise EngineError(f"LightGBM cannot read the file: {error}.") from error
+        head = _head(text)
+        self._sigmoid = 1.0
+        self.space = self._find_space(head)
+        names = self._booster.feature_name()
+        nameless = all(name == f"Column_{place}" for place, name in enumerate(names))
+        features = match_inputs(names, dictionary, nameless=nameless and names[0] not in dictionary.by_name)
+        self.inputs = tuple(feature.name for feature in features)
+        self._columns = _columns(features, _categorical_columns(text, head), self._booster.pandas_categorical)
+        self.trees = self._booster.num_trees()
+        self.name = f"lightgbm {lightgbm.__version__} pred_contrib"
+
+    def _find_space(self, head: dict[str, str]) -> str:
+        if self._booster.num_model_per_iteration() != 1:
+            count = self._booster.num_model_per_iteration()
+            raise EngineError(
+                f"The model tells {count} classes apart. Only models with two classes, rankers and "
+                "regressors can be explained."
+            )
+        words = head.get("objective", "").split()
+        objective = words[0] if words else ""
+        if objective in _LOGISTIC:
+            for word in words:
+                if word.startswith("sigmoid:"):
+                    self._sigmoid = float(word.removeprefix("sigmoid:"))
+            return LOG_ODDS
+        if objective not in _PLAIN or "sqrt" in words:
+            raise EngineError(
+                f"The objective “{' '.join(words)}” turns the sum of the trees into what is neither "
+                "a probability nor the sum itself. Such a model cannot be explained here."
+            )
+        return SCORE
+
+    def explain(self, rows: Sequence[Row]) -> Contributions:
+        """Attributions of every row."""
+        values = matrix(self._columns, rows)
+        contributions = self._predict(values, pred_contrib=True) * self._sigmoid
+        margin = self._predict(values, raw_score=True) * self._sigmoid
+        return Contributions(
+            base=contributions[:, -1],
+            values=contributions[:, :-1],
+            margin=margin,
+            scores=self._scores(margin),
+        )
+
+    def score(self, rows: Sequence[Row]) -> Array:
+        """The model's probability of every row, or its score: shape (n,)."""
+        return self._scores(self._predict(matrix(self._columns, rows), raw_score=True) * self._sigmoid)
+
+    def _scores(self, margin: Array) -> Array:
+        if self.space == SCORE:
+            return margin
+        with np.errstate(over="ignore"):
+            return 1.0 / (1.0 + np.exp(-margin))
+
+    def _predict(self, values: Array, **how: bool) -> Array:
+        # Waking more threads for one row takes longer than the row.
+        threads = {"num_threads": 1} if len(values) == 1 else {}
+        found = self._booster.predict(values, num_iteration=_ALL_TREES, **how, **threads)
+        return np.asarray(found, dtype=np.float64)
+
+
+def _checked_text(content: bytes) -> str:
+    """The file as text, once it is whole: LightGBM itself takes a shortened file for a smaller model."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise EngineError("The file is no LightGBM text model: it is not text.") from None
+    if not text.startswith("tree\n"):
+        raise EngineError("The file is no LightGBM text model: it does not begin with the word “tree”.")
+    sizes = _head(text).get("tree_sizes", "").split()
+    found = len(re.findall(r"^Tree=\d+$", text, flags=re.MULTILINE))
+    ended = "\nend of trees\n" in text
+    if not ended or found != len(sizes):
+        raise EngineError(
+            f"The file is not whole: it announces {len(sizes):,} trees and holds {found:,}, "
+            f"and its end is {'there' if ended else 'missing'}."
+        )
+    return text
+
+
+def _head(text: str) -> dict[str, str]:
+    """What stands above the first tree; a word without a value has an empty one."""
+    end = text.find("\n\n")
+    lines = text[: end if end >= 0 else len(text)].splitlines()
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _categorical_columns(text: str, head: dict[str, str]) -> list[int]:
+    """Places of the columns that were categorical in training."""
+    told = re.search(r"^\[categorical_feature: ([\d,]*)\]$", text, flags=re.MULTILINE)
+    if told is not None and told[1]:
+        return sorted(int(place) for place in told[1].split(","))
+    # Older files say it only by the list of codes, `0:2:1`, where numbers have a range, `[0:1]`.
+    ranges = head.get("feature_infos", "").split()
+    return [place for place, words in enumerate(ranges) if words != "none" and not words.startswith("[")]
+
+
+def _columns(
+    features: Sequence[Feature], places: Sequence[int], kept: list[list[Value]] | None
+) -> list[Column]:
+    """Each feature's column: with the categories that the file keeps from training, else the dictionary's."""
+    columns = [
+        categorical(feature) if place in places else numeric(feature)
+        for place, feature in enumerate(features)
+    ]
+    for place, categories in _places_of(kept or [], places, features):
+        columns[place] = coded(features[place].name, categories)
+    return columns
+
+
+def _places_of(
+    kept: list[list[Value]], places: Sequence[int], features: Sequence[Feature]
+) -> list[tuple[int, list[Value]]]:
+    """Which column each kept list belongs to: they stand in the order of the columns, but unnamed."""
+    if len(kept) == len(places):
+        return list(zip(places, kept, strict=True))
+    if len(kept) > len(places):
+        raise EngineError("The file keeps more lists of categories than it has categorical columns.")
+    found, rest = [], iter(places)
+    for categories in kept:
+        wanted = {as_text(category) for category in categories}
+        place = next((place for place in rest if set(features[place].categories) == wanted), None)
+        if place is None:
+            raise EngineError(
+                "Some categorical columns were trained as pandas categories and others as codes, and the "
+                "file does not say which: list every feature's categories in the dictionary as in training."
+            )
+        found.append((place, categories))
+    return found
