@@ -14,8 +14,8 @@ MAX_DEPTH = 20
 MAX_INTEGER = 2**63 - 1
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
-    """The JSON object in the body, or a refusal that says where to look.
+def parse_json(body: bytes, *, what: str = "The body") -> dict[str, Any]:
+    """The JSON object in the body, or a refusal that says where to look. `what`: how it calls the body.
 
     Refused: what is not UTF-8, not an object, NaN and infinities, integers beyond 64 bits, a name twice
     in one object, NUL or half a surrogate pair in any text, and more than 20 levels.
@@ -23,7 +23,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
     """
     if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        raise TooLarge(f"The body is larger than the {limit:,} bytes that are accepted here.")
+        raise TooLarge(f"{what} is larger than the {limit:,} bytes that are accepted here.")
     try:
         value = json.loads(
             body.decode("utf-8"),
@@ -33,15 +33,15 @@ def parse_json(body: bytes) -> dict[str, Any]:
             object_pairs_hook=_object,
         )
     except UnicodeDecodeError:
-        raise Invalid("The body is not UTF-8.", code="encoding") from None
+        raise Invalid(f"{what} is not UTF-8.", code="encoding") from None
     except json.JSONDecodeError as exc:
-        message = f"The body is not JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})."
+        message = f"{what} is not JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})."
         raise Invalid(message, code="json") from None
     except RecursionError:
         raise _too_deep() from None
     _check("", value, 1)
     if not isinstance(value, dict):
-        raise Invalid("The body must be a JSON object.", code="json")
+        raise Invalid(f"{what} must be a JSON object.", code="json")
     return value
 
 
@@ -76,14 +76,14 @@ def _refuse_constant(text: str) -> NoReturn:
 def _integer(text: str) -> int:
     # The length first: turning a million digits into a number takes seconds.
     if len(text) > 20 or abs(int(text)) > MAX_INTEGER:
-        raise Invalid("An integer in the body is too large.", code="number")
+        raise Invalid("An integer is too large.", code="number")
     return int(text)
 
 
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise Invalid("A number in the body is too large.", code="number")
+        raise Invalid("A number is too large.", code="number")
     return value
 
 
@@ -111,4 +111,4 @@ def _check_text(path: str, text: str) -> None:
 
 
 def _too_deep() -> Invalid:
-    return Invalid(f"The body is nested deeper than {MAX_DEPTH} levels.", code="too_deep")
+    return Invalid(f"It is nested deeper than {MAX_DEPTH} levels.", code="too_deep")
