@@ -5,6 +5,7 @@ from types import ModuleType
 from celery import shared_task
 
 from opsportal.events import outbox
+from opsportal.explanations import warming  # noqa: F401  a worker that knows the tasks hears the signals
 
 
 def _explaining() -> ModuleType:
