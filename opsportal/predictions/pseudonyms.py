@@ -10,6 +10,7 @@ from django.conf import settings
 
 KEY_VERSION = 1
 KEY_LENGTH = 32
+SHORT_KEY = 6
 
 
 def customer_key(customer_id: str) -> str:
@@ -30,3 +31,8 @@ def request_digest(route: str, body: dict[str, Any]) -> str:
     """
     text = json.dumps([route, body], sort_keys=True, separators=(",", ":"))
     return hmac.new(settings.CUSTOMER_KEY.encode(), b"request\0" + text.encode(), hashlib.sha256).hexdigest()
+
+
+def shown_customer(key: str) -> str:
+    """The customer as screens and events name them, by the first digits of the key: `c·8ac56a`."""
+    return f"c·{key[:SHORT_KEY]}" if key else ""

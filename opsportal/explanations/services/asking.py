@@ -3,39 +3,24 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from django.db import transaction
 
 from opsportal.accounts.models import User
 from opsportal.core import clock
 from opsportal.events import outbox
-from opsportal.events import services as events
 from opsportal.explanations.models import Explanation, Method, State
 from opsportal.predictions.dictionary import Value
 from opsportal.predictions.models import Prediction
+from opsportal.predictions.services import looking_up
 
 EXPLAIN_TASK = "explanations.explain"
 # A warm worker answers in a few hundredths of a second; after this the page says that it is being computed.
 PATIENCE_SECONDS = 1.0
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.002, 0.02
-
-
-def note_viewed(*, actor: User, predictions: Iterable[Prediction], how: str) -> None:
-    """Record who looks at whose prediction, before anything of it is shown. One event for the whole list.
-
-    how: the words of the event, e.g. "Looked at prediction titanic-690". Never a customer's ID.
-    """
-    pks = [prediction.pk for prediction in predictions]
-    with transaction.atomic():
-        events.record(
-            actor=actor,
-            verb="prediction.looked_up",
-            subject_type="prediction",
-            subject_id=pks[0] if len(pks) == 1 else "several",
-            summary=how,
-            after={"predictions": pks[:200]} if len(pks) != 1 else None,
-        )
+# Every page that shows a prediction calls this first.
+note_viewed = looking_up.note_viewed
 
 
 def want_explanation(

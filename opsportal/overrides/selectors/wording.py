@@ -5,8 +5,8 @@ from datetime import datetime
 from django.utils import timezone
 
 from opsportal.overrides.models import EVERYWHERE, Action, Kind, State, Submission
+from opsportal.predictions.pseudonyms import shown_customer
 
-SHORT_KEY = 6
 _NOUNS = {Kind.BLOCK: "block", Kind.BOOST: "boost", Kind.OPT_OUT: "opt-out"}
 _DONE = {
     "Block": "Blocked",
@@ -30,9 +30,7 @@ def noun_of(kind: str) -> str:
 
 def shown_target(kind: str, target: str) -> str:
     """A product by its ID, a customer by the first digits of the key: `c·8ac56a`."""
-    if kind == Kind.OPT_OUT and target:
-        return f"c·{target[:SHORT_KEY]}"
-    return target
+    return shown_customer(target) if kind == Kind.OPT_OUT else target
 
 
 def items_of(submission: Submission) -> int:

@@ -40,6 +40,7 @@ from opsportal.overrides.selectors.triage import (
 )
 from opsportal.overrides.services.drafting import lock_submission, store_findings
 from opsportal.overrides.services.intent import Intent, check_intent
+from opsportal.predictions import services as predictions
 from opsportal.predictions.pseudonyms import KEY_VERSION
 from opsportal.predictions.selectors import batches
 
@@ -68,6 +69,8 @@ def apply_locked(submission: Submission) -> None:
     try:
         with transaction.atomic():
             keys = _EFFECTS[Action(submission.action)](submission, number)
+            if submission.kind == Kind.OPT_OUT:
+                _note_profiling(submission, keys)
     except IntegrityError as error:
         raise Conflict(
             "Another change of the same override came first. Look at the submission again.", code="race"
@@ -205,6 +208,18 @@ def _check_still_possible(submission: Submission) -> None:
                 ticket=submission.ticket,
             )
         )
+
+
+def _note_profiling(submission: Submission, keys: QuerySet[Any]) -> None:
+    """Let no predictions be kept about those of the customers who now object to personalisation."""
+    touched = set(keys.values_list("key", flat=True))
+    open_ones = OptOut.objects.filter(closed_at=None, personalisation=True)
+    object_to_it: set[str] = set()
+    for batch in batches(touched):
+        object_to_it.update(open_ones.filter(customer_key__in=batch).values_list("customer_key", flat=True))
+    predictions.unsuppress(touched - object_to_it)
+    if predictions.suppress(object_to_it):
+        outbox.send(task=predictions.ERASE_TASK, key=submission.pk)
 
 
 def _add(submission: Submission, number: int) -> QuerySet[Any]:

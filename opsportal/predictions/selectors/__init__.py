@@ -14,6 +14,7 @@ from opsportal.predictions.selectors.products import (
     impressions_total,
     known_products,
 )
+from opsportal.predictions.selectors.suppressed import suppressed_among
 
 __all__ = [
     "NEWEST_FIRST",
@@ -25,4 +26,5 @@ __all__ = [
     "impressions_total",
     "known_products",
     "prediction_by_id",
+    "suppressed_among",
 ]

@@ -32,7 +32,7 @@ class LookUp:
     until: datetime | None = None
 
     @property
-    def narrow(self) -> bool:
+    def is_narrow(self) -> bool:
         """Whether it asks for a case, a person or a product, rather than for what is newest."""
         return bool(self.prediction_id or self.customer_key or self.product_id or self.words)
 

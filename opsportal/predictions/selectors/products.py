@@ -3,12 +3,14 @@
 from collections.abc import Collection, Iterable, Iterator
 from datetime import timedelta
 from itertools import islice
+from typing import TypeVar
 
 from django.db.models import QuerySet, Sum
 
 from opsportal.core import clock
 from opsportal.predictions.models import Impressions, Product
 
+T = TypeVar("T")
 WEEK = timedelta(days=7)
 # SQLite takes a bounded number of parameters a statement.
 BATCH = 900
@@ -36,7 +38,7 @@ def impressions_total(*, surface: str | None = None) -> int:
     return _last_week(surface).aggregate(total=Sum("shown"))["total"] or 0
 
 
-def batches(values: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
+def batches(values: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
     """The values in lists of at most `size`."""
     iterator = iter(values)
     while batch := list(islice(iterator, size)):

@@ -1,1 +1,18 @@
 """Verbs that write models and predictions. Each is one transaction with its event."""
+
+from opsportal.predictions.services.erasing import erase_suppressed, tidy
+from opsportal.predictions.services.looking_up import look_at, look_up, note_viewed
+from opsportal.predictions.services.suppressing import ERASE_TASK, suppress, unsuppress
+from opsportal.predictions.services.taking_in import take_in
+
+__all__ = [
+    "ERASE_TASK",
+    "erase_suppressed",
+    "look_at",
+    "look_up",
+    "note_viewed",
+    "suppress",
+    "take_in",
+    "tidy",
+    "unsuppress",
+]
