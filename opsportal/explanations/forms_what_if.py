@@ -29,7 +29,10 @@ _LONG = 60
 
 
 class WhatIfForm(forms.Form):
-    """`changes()` of a valid form are the values that differ from the logged ones."""
+    """`changes()` of a valid form are the values that differ from the logged ones.
+
+    An empty field means that the value is not provided; one that did not come at all stays as logged.
+    """
 
     use_required_attribute = False
 
@@ -72,7 +75,7 @@ class _NumberField(forms.Field):
 
     def clean(self, value: Any) -> dict[str, Value]:
         text = str(value or "").strip()
-        if text == _typed(self._logged).strip():
+        if value is None or text == _typed(self._logged).strip():
             return {self._feature.name: self._logged}
         if not text:
             return {self._feature.name: None}
@@ -89,12 +92,16 @@ class _NumberField(forms.Field):
 class _ChoiceField(forms.ChoiceField):
     """One of a few values. The keys are numbers: a value may be any text."""
 
-    def __init__(self, results: Mapping[str, Mapping[str, Value]], **kwargs: Any) -> None:
-        self._results = results
+    def __init__(
+        self, results: Mapping[str, Mapping[str, Value]], logged: Mapping[str, Value], **kwargs: Any
+    ) -> None:
+        self._results, self._logged = results, logged
         super().__init__(required=True, **kwargs)
         self.error_messages["invalid_choice"] = "Choose one of the list."
 
     def clean(self, value: Any) -> dict[str, Value]:
+        if value is None:
+            return {name: self._logged.get(name) for name in self._results[NOT_PROVIDED]}
         text = self.to_python(value)
         if text not in self._results:
             raise forms.ValidationError(self.error_messages["invalid_choice"], code="invalid_choice")
@@ -110,7 +117,7 @@ class _TextField(forms.Field):
 
     def clean(self, value: Any) -> dict[str, Value]:
         text = str(value or "").replace("\r\n", "\n")
-        if text == _typed(self._logged).replace("\r\n", "\n"):
+        if value is None or text == _typed(self._logged).replace("\r\n", "\n"):
             return {self._feature.name: self._logged}
         if len(text) > TEXT_MAX:
             message = f"The text has {len(text):,} characters; at most {TEXT_MAX:,} are possible."
@@ -141,7 +148,7 @@ def _field(thing: Changeable, logged: Mapping[str, Value], values: Mapping[str, 
         }
         choices = [(name, _short(feature.show(option))) for name, option in options.items()]
         return _ChoiceField(
-            results, choices=choices, initial=initial, help_text=_hint(hints, now, before), **about
+            results, logged, choices=choices, initial=initial, help_text=_hint(hints, now, before), **about
         )
     if feature.type == NUMBER:
         if words := _range_words(feature):
@@ -182,6 +189,7 @@ def _level_field(thing: Changeable, logged: Mapping[str, Value], values: Mapping
     before = labels[_initial_level(thing, logged)]
     return _ChoiceField(
         results,
+        logged,
         label=thing.label,
         choices=list(labels.items()),
         initial=initial if initial in labels else LOGGED,

@@ -2,8 +2,25 @@
 
 from django.urls import path
 
-from opsportal.explanations.views import what_if
+from opsportal.explanations.views import (
+    alternatives,
+    comparing,
+    letters,
+    looking_up,
+    pages,
+    second_opinion,
+    what_if,
+)
 
 urlpatterns = [
+    path("", looking_up.look_up, name="explain"),
+    path("<str:prediction_id>/", pages.prediction, name="explain-prediction"),
+    path("<str:prediction_id>/again/", pages.again, name="explain-again"),
+    path("<str:prediction_id>/alternatives/", alternatives.alternatives, name="explain-alternatives"),
+    path("<str:prediction_id>/compare/", comparing.compare, name="explain-compare"),
+    path("<str:prediction_id>/copied/", pages.copied, name="explain-copied"),
+    path("<str:prediction_id>/letter/", letters.letter, name="explain-letter"),
+    path("<str:prediction_id>/progress/", pages.progress, name="explain-progress"),
+    path("<str:prediction_id>/second-opinion/", second_opinion.opinion, name="explain-second-opinion"),
     path("<str:prediction_id>/what-if/", what_if.what_if, name="explain-what-if"),
 ]

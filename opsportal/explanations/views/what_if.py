@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -14,6 +15,7 @@ from opsportal.explanations.forms_what_if import WhatIfForm
 from opsportal.explanations.models import Explanation, State
 from opsportal.explanations.selectors import comparing
 from opsportal.explanations.selectors import what_if as selectors
+from opsportal.explanations.selectors.alternatives import changes_of
 from opsportal.explanations.services import asking
 from opsportal.explanations.services.what_if import ask_what_if
 from opsportal.predictions.dictionary import FeatureDictionary
@@ -56,11 +58,17 @@ def what_if(request: Request, prediction_id: str) -> HttpResponse:
     logged = prediction.values
     things = selectors.changeables(dictionary)
     if request.method == "POST":
-        form = WhatIfForm(request.POST, things=things, logged=logged)
-        if not form.is_valid():
+        # One of the alternatives that were found, by its place; or the form of this page.
+        place = request.POST.get("alternative", "")
+        changes = changes_of(prediction, place)
+        if place and not changes:
+            messages.warning(request, "That alternative is no longer there. Look at the present ones.")
+            return redirect("explain-alternatives", prediction_id)
+        form = WhatIfForm(None if changes else request.POST, things=things, logged=logged, changed=changes)
+        if not changes and not form.is_valid():
             return _page(request, prediction, dictionary, form, status=400)
         try:
-            asked = ask_what_if(actor=request.user, prediction=prediction, changes=form.changes())
+            asked = ask_what_if(actor=request.user, prediction=prediction, changes=changes or form.changes())
         except TooManyRequests as error:
             form.add_error(None, error.message)
             response = _page(request, prediction, dictionary, form, status=error.status)
