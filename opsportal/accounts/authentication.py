@@ -40,6 +40,14 @@ def authenticate_key(request: HttpRequest, *, scope: str | None = None) -> KeyRe
     return record
 
 
+def caller(request: Request) -> User:
+    """Who calls: a person, or the owner of a key, limited to what the key may do."""
+    user = request.user
+    if not isinstance(user, User):  # the permission class has seen to that
+        raise TypeError("nobody is signed in")
+    return user
+
+
 def check_scope(record: KeyRecord, scope: str) -> None:
     """Raise Forbidden unless the key has the scope."""
     if scope not in record.scopes:

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from opsportal.core.parsers import StrictJSONParser, parse_json
 
-__all__ = ["PortalAPIView", "StrictJSONParser", "StrictSerializer", "parse_json"]
+__all__ = ["PortalAPIView", "StrictJSONParser", "StrictSerializer", "body_of", "parse_json", "query_of"]
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -53,3 +53,17 @@ class PortalAPIView(GenericAPIView[Any]):
         if request.method not in self.allowed_methods:
             raise MethodNotAllowed(str(request.method))
         super().initial(request, *args, **kwargs)
+
+
+def body_of(request: Request, shape: type[StrictSerializer]) -> dict[str, Any]:
+    """The body, cleaned. Raises ValidationError with the places that are wrong."""
+    serializer = shape(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def query_of(request: Request, shape: type[StrictSerializer]) -> dict[str, Any]:
+    """The query parameters, cleaned. Raises ValidationError with the places that are wrong."""
+    serializer = shape(data=request.query_params.dict())
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)

@@ -11,11 +11,12 @@ from opsportal.accounts.permissions import CAPABILITIES
 from opsportal.core.errors import Conflict, Forbidden, Invalid, NotFound
 from opsportal.events.models import Event
 
-A, M, P, L, V, R = (
+A, M, P, L, D, V, R = (
     Role.AGENT,
     Role.ACCOUNT_MANAGER,
     Role.PRIVACY_OFFICER,
     Role.APPROVER,
+    Role.DATA_SCIENTIST,
     Role.VIEWER,
     Role.ADMINISTRATOR,
 )
@@ -30,6 +31,10 @@ TABLE = {
     "optouts.write": {A, P, R},
     "optouts.withdraw": {P, R},
     "overrides.approve": {L},
+    "predictions.view": {A, M, P, Role.AUDITOR, Role.AUDIT_LEAD, D, R},
+    "predictions.write": {D, R},
+    "models.view": EVERYBODY,
+    "models.write": {D, R},
     "serving.view": EVERYBODY,
     "serving.operate": {R},
     "activity.view": EVERYBODY,

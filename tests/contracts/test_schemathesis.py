@@ -112,6 +112,7 @@ def test_operation__any_input__answers_as_described(label: str, world: World, ca
         "/boosts/": world.boost,
         "/opt-outs/": world.opt_out,
         "/submissions/": world.waiting,
+        "/predictions/{": world.prediction,
     }
     there = next((pk for part, pk in rows.items() if part in operation.path), None)
 

@@ -17,6 +17,7 @@ from opsportal.overrides import services as overrides
 from opsportal.overrides.models import Block, Boost, Kind, OptOut, Source
 from opsportal.overrides.services import Intent
 from opsportal.serving.services import project
+from tests.explanations.making import make_prediction, make_version
 
 # So many items ask for a second person.
 MANY = 3
@@ -34,6 +35,7 @@ class World:
     waiting: int
     key: str
     message: int
+    prediction: str
 
     def url(self, name: str) -> str:
         """The address of this name, of a row that is there."""
@@ -52,6 +54,7 @@ class World:
             "kind": Kind.BLOCK,
             "key_id": self.key,
             "message_id": self.message,
+            "prediction_id": self.prediction,
         }
         route = ROUTES[name]
         return reverse(
@@ -87,6 +90,7 @@ def make_world(author: User) -> World:
         waiting=waiting.pk,
         key=key.pk,
         message=message.pk,
+        prediction=make_prediction(make_version(), prediction_id="titanic-690", score=0.5).prediction_id,
     )
 
 

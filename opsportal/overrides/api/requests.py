@@ -7,8 +7,7 @@ from django.urls import reverse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from opsportal.accounts.models import User
-from opsportal.core.api import StrictSerializer
+from opsportal.accounts.authentication import caller
 from opsportal.core.errors import Invalid
 from opsportal.overrides.api import serializers as shapes
 from opsportal.overrides.models import State, Submission
@@ -16,25 +15,6 @@ from opsportal.overrides.selectors import answers
 from opsportal.predictions.pseudonyms import request_digest
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,100}", re.ASCII)
-
-
-def caller(request: Request) -> User:
-    user = request.user
-    if not isinstance(user, User):  # the permission class has seen to that
-        raise TypeError("nobody is signed in")
-    return user
-
-
-def body_of(request: Request, shape: type[StrictSerializer]) -> dict[str, Any]:
-    serializer = shape(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
-
-
-def query_of(request: Request, shape: type[StrictSerializer]) -> dict[str, Any]:
-    serializer = shape(data=request.query_params.dict())
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 def idempotency(request: Request) -> dict[str, Any]:

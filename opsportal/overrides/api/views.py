@@ -6,11 +6,12 @@ from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from opsportal.core.api import PortalAPIView
+from opsportal.accounts.authentication import caller
+from opsportal.core.api import PortalAPIView, body_of, query_of
 from opsportal.overrides import services
 from opsportal.overrides.api import documents, examples
 from opsportal.overrides.api import serializers as shapes
-from opsportal.overrides.api.requests import body_of, caller, detail, idempotency, query_of, receipt
+from opsportal.overrides.api.requests import detail, idempotency, receipt
 from opsportal.overrides.models import Action, Kind, Source
 from opsportal.overrides.selectors import answers
 from opsportal.overrides.selectors.lists import NOT_ENDED, Filters
