@@ -9,11 +9,15 @@ from opsportal.explanations.views import (
     looking_up,
     pages,
     second_opinion,
+    stacks,
     what_if,
 )
 
 urlpatterns = [
     path("", looking_up.look_up, name="explain"),
+    # A prediction cannot have the ID `together`.
+    path("together/", stacks.together, name="explain-together"),
+    path("together/<int:stack_id>/", stacks.stack, name="explain-stack"),
     path("<str:prediction_id>/", pages.prediction, name="explain-prediction"),
     path("<str:prediction_id>/again/", pages.again, name="explain-again"),
     path("<str:prediction_id>/alternatives/", alternatives.alternatives, name="explain-alternatives"),
