@@ -48,29 +48,45 @@ class RunningDemo:
         return (self.folder / "var" / "log" / f"{program}.log").read_text(errors="replace")
 
 
-def copy_portal(folder: Path) -> Path:
-    """A copy of the code without any var/, as a fresh clone has it."""
+def copy_portal(folder: Path, *, loaded: Path | None = None) -> Path:
+    """A copy of the code without any var/, as a fresh clone has it.
+
+    loaded: a portal whose database and models, but not whose secrets, the copy begins with: it need not
+    train again.
+    """
+    folder.mkdir(exist_ok=True)
     for part in _PARTS:
         source = _ROOT / part
         if source.is_dir():
             shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, folder / part)
+    if loaded is not None:
+        (folder / "var").mkdir(mode=0o700)
+        shutil.copy2(loaded / "var" / "opsportal.sqlite3", folder / "var")
+        shutil.copytree(loaded / "var" / "models", folder / "var" / "models")
     return folder
+
+
+def load_demo(folder: Path) -> None:
+    """Run `manage.py demo --once` in `folder`: everything is loaded, nothing runs."""
+    command = [sys.executable, "manage.py", "demo", "--once"]
+    done = subprocess.run(
+        command, cwd=folder, env=_own_environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"the demo cannot be loaded:\n{done.stdout}\n{done.stderr[-3000:]}")
 
 
 @contextmanager
 def running_demo(folder: Path, **environment: str) -> Iterator[RunningDemo]:
     """Run `manage.py demo` in `folder` on a free port until the block ends; yields once it is ready."""
     port = free_port()
-    # The settings of the tests must not reach the demo, which makes its own.
-    own = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
-    variables = {name: os.environ[name] for name in own if name in os.environ}
     with (folder / "demo.log").open("ab") as output:
         supervisor = subprocess.Popen(
             [sys.executable, "manage.py", "demo"],
             cwd=folder,
-            env={**variables, "PORT": str(port), **environment},
+            env={**_own_environment(), "PORT": str(port), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -87,6 +103,12 @@ def running_demo(folder: Path, **environment: str) -> Iterator[RunningDemo]:
         except subprocess.TimeoutExpired:
             supervisor.kill()
             supervisor.wait()
+
+
+def _own_environment() -> dict[str, str]:
+    """The settings of the tests must not reach the demo, which makes its own."""
+    own = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR")
+    return {name: os.environ[name] for name in own if name in os.environ}
 
 
 def _wait_until_ready(url: str, supervisor: "subprocess.Popen[bytes]", folder: Path) -> None:

@@ -11,15 +11,23 @@ _PATIENCE_SECONDS = 90
 
 
 def main() -> None:
-    """Poll /readyz; print the addresses and logins of var/demo.json, or where to look for the reason."""
+    """Print the addresses and logins of var/demo.json once they work, or where to look for the reason."""
     demo = json.loads((VAR / "demo.json").read_text(encoding="utf-8"))
+    if wait_until_ready():
+        print(banner(demo), flush=True)
+    else:
+        print(f"\nThe portal does not answer yet. The logs in {VAR / 'log'} say why.\n", flush=True)
+
+
+def wait_until_ready() -> bool:
+    """Poll /readyz until the pages answer, or for a minute and a half; whether they do."""
+    url = json.loads((VAR / "demo.json").read_text(encoding="utf-8"))["url"]
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not _answers(f"{demo['url']}/readyz"):
+    while not _answers(f"{url}/readyz"):
         if time.monotonic() > deadline:
-            print(f"\nThe portal does not answer yet. The logs in {VAR / 'log'} say why.\n", flush=True)
-            return
+            return False
         time.sleep(0.1)
-    print(banner(demo), flush=True)
+    return True
 
 
 def banner(demo: dict[str, object]) -> str:

@@ -52,6 +52,12 @@ def programs(port: int) -> dict[str, list[str]]:
             *(*celery, "beat", "--scheduler", "celery.beat:Scheduler", "--loglevel", "warning"),
             *("--pidfile", ""),
         ],
+        # One child, which keeps models in memory.
+        "explainer": [
+            *(*celery, "worker", "--queues", "explain", "--concurrency", "1", "--pool", "prefork"),
+            *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
+            *("--hostname", "explainer@localhost"),
+        ],
     }
 
 

@@ -59,6 +59,26 @@ def test_programs__every_one_is_restarted(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     configuration = supervisor.configuration(8001)
 
-    assert list(supervisor.programs(8001)) == ["store", "web", "pusher", "worker", "beat"]
-    assert configuration.count("autorestart = true") == 5
-    assert "programs = store,web,pusher,worker,beat" in configuration
+    assert list(supervisor.programs(8001)) == [
+        "store",
+        "web",
+        "pusher",
+        "worker",
+        "beat",
+        "explainer",
+    ]
+    assert configuration.count("autorestart = true") == 6
+    assert "programs = store,web,pusher,worker,beat,explainer" in configuration
+
+
+def test_programs__explainer__alone_serves_the_queue_of_those_who_load_models(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(supervisor, "VAR", tmp_path)
+    monkeypatch.setattr(supervisor, "store_port", lambda: 20_001)
+
+    programs = supervisor.programs(8001)
+
+    serving = [name for name, command in programs.items() if "explain" in ",".join(command).split(",")]
+    assert serving == ["explainer"]
+    assert "prefork" in programs["explainer"]

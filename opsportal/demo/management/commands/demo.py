@@ -15,6 +15,7 @@ from opsportal.demo import environment, supervisor
 from opsportal.demo.impressions import load_impressions
 from opsportal.demo.people import PEOPLE, load_people, usable_key
 from opsportal.demo.ports import free_port, is_free
+from opsportal.demo.predictions import load_models, missing_models
 from opsportal.demo.processes import RUN, running_supervisor, stop_leftovers
 from opsportal.demo.submissions import load_submissions
 
@@ -75,6 +76,10 @@ class Command(BaseCommand):
         load_people(password)
         load_impressions()
         load_submissions()
+        if models := missing_models():
+            self.stdout.write("Training the demo's models …")
+            self.stdout.flush()
+            load_models(models)
         demo = {
             "url": f"http://127.0.0.1:{port}",
             "api_key": usable_key(remembered.get("api_key", "")),
