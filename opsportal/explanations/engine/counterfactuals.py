@@ -35,9 +35,10 @@ from opsportal.predictions.dictionary import (
 CHANGES_MAX = 3
 ANSWERS_MAX = 5
 # How many values of a feature are tried, and how many single changes at all.
-_VALUES_MAX, _SINGLES_MAX = 24, 1_600
-# How many single changes go into pairs, and how many pairs and changes into triples.
-_PAIRED_MAX, _PER_FEATURE, _BEAM, _THIRDS_MAX = 45, 4, 50, 30
+_VALUES_MAX, _SINGLES_MAX = 24, 1_400
+# How many single changes go into pairs, of each feature at least so many, and how many pairs and changes
+# go into triples. Together: 1,400 + 60·59/2 + 50·30, and some for bringing the answers closer.
+_PAIRED_MAX, _PER_FEATURE, _BEAM, _THIRDS_MAX = 60, 4, 50, 30
 # How many values between the old and a new number are tried to bring them closer.
 _BETWEEN = 10
 
@@ -88,7 +89,7 @@ def find(
     most 5,000 rows. Returns {"found": [{"changes", "score", "distance"}, …] with the fewest changes and
     then the nearest first, none of whose features include those of a shorter one, "tried": rows scored,
     "target": `positive` or `negative`, "reason": a sentence where nothing was found}. distance: changes of
-    numbers in interquartile ranges, 1 for any other. Raises EngineError as the engine does.
+    numbers in interquartile ranges, and 1 for any other. Raises EngineError as the engine does.
     """
     if threshold is None:
         return _none("", 0, "This model has no threshold: it ranks, and there is no decision to turn.")
@@ -190,11 +191,13 @@ def _categories(column: Column) -> list[Value]:
 
 
 def _distance(column: Column, before: Value, after: Value) -> float:
-    feature = column.feature
+    """How far the change goes; from a missing number it is 1, and what the new one is off the middle."""
+    if column.feature.type != NUMBER:
+        return 1.0
     old = as_number(before)
-    if is_number(feature, before) and np.isfinite(old):
+    if np.isfinite(old):
         return abs(as_number(after) - old) / column.unit
-    return 1.0
+    return 1.0 + abs(as_number(after) - float(np.median(column.numbers))) / column.unit
 
 
 def _moves_of_levels(thing: Changeable, row: Row) -> list[_Move]:
@@ -317,20 +320,24 @@ class _Search:
     def _best_moves(
         self, tries: Sequence[tuple[tuple[_Move, ...], float]]
     ) -> list[tuple[tuple[_Move, ...], float]]:
-        """The single changes that bring most: those that come far, and of each feature also those that
-        come far for what they change; a few of each feature, so that pairs differ."""
-        helpful = [tried for tried in tries if tried[1] > 0] or list(tries)
-        by_gain = sorted(helpful, key=lambda tried: -tried[1])
-        by_rate = sorted(helpful, key=lambda tried: -tried[1] / (tried[0][0].distance + 0.1))
+        """The single changes that bring most, by turns those that come far and those that come far for what
+        they change; of each feature not too many, so that pairs differ. The best comes first."""
+        features = len({moves[0].about for moves, _ in tries})
+        most = max(_PER_FEATURE, _PAIRED_MAX // (features or 1))
+        by_gain = sorted(tries, key=lambda tried: -tried[1])
+        by_rate = sorted(tries, key=lambda tried: -tried[1] / (tried[0][0].distance + 0.1))
         chosen: dict[_Move, tuple[tuple[_Move, ...], float]] = {}
-        counts: Counter[tuple[str, str]] = Counter()
-        for kind, ranked in (("gain", by_gain), ("rate", by_rate)):
-            for tried in ranked:
-                key = (kind, tried[0][0].about)
-                if counts[key] < _PER_FEATURE // 2:
-                    counts[key] += 1
-                    chosen.setdefault(tried[0][0], tried)
-        return sorted(chosen.values(), key=lambda tried: -tried[1])[:_PAIRED_MAX]
+        counts: Counter[str] = Counter()
+        for both in zip(by_gain, by_rate, strict=True):
+            for tried in both:
+                (move,) = tried[0]
+                if move not in chosen and counts[move.about] < most:
+                    counts[move.about] += 1
+                    chosen[move] = tried
+        # Where there is room left, all the others too: what brings nothing alone may do so together.
+        for tried in by_gain:
+            chosen.setdefault(tried[0][0], tried)
+        return sorted(list(chosen.values())[:_PAIRED_MAX], key=lambda tried: -tried[1])
 
 
 def _closer(move: _Move, columns: dict[str, Column], row: Row) -> list[_Move]:

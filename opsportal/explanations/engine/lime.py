@@ -162,15 +162,17 @@ def _explain_table(
     reference = np.column_stack([item.reference for item in coded])
     categorical = [place for place, item in enumerate(coded) if item.choices]
     discretizer = _ReferenceQuartiles(reference, categorical, names, seed)
-    explainer = LimeTabularExplainer(
-        reference,
-        mode="classification" if is_class else "regression",
-        feature_names=names,
-        categorical_features=categorical,
-        feature_selection="none",
-        discretizer=discretizer,
-        random_state=seed,
-    )
+    # It also scales the columns, which overflows for enormous numbers, and then does not use it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        explainer = LimeTabularExplainer(
+            reference,
+            mode="classification" if is_class else "regression",
+            feature_names=names,
+            categorical_features=categorical,
+            feature_selection="none",
+            discretizer=discretizer,
+            random_state=seed,
+        )
     # Three generators draw; one that is forgotten makes every answer another one.
     explainer.random_state = np.random.RandomState(seed)
     explainer.base.random_state = np.random.RandomState(seed)

@@ -1,10 +1,11 @@
 """SHAP's reasons and LIME's side by side: how far the second opinion bears out the first, in words.
 
 The two count differently, so only the order and the direction of the reasons are compared, never their
-sizes. Pure Python over two stored rows; asks the database nothing.
+sizes. Pure Python over two stored rows; asks the database nothing, but of a text model for the text.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,13 +15,16 @@ from opsportal.explanations.selectors.reasons import (
     NONE,
     UP,
     Reason,
+    points_per_unit,
     reasons_of,
     signed,
     signed_points,
 )
-from opsportal.predictions.dictionary import FeatureDictionary, Value
+from opsportal.predictions.dictionary import FeatureDictionary, Value, as_text
 
 COMPARED = 5
+# A text may have a thousand words; as many rows as anybody would read.
+ROWS_MAX = 40
 # Local R² under which LIME's model says too little about the case to confirm or to question anything.
 INCONCLUSIVE_BELOW = 0.3
 CONFIRMS, PARTLY, DIFFERS, INCONCLUSIVE, REFUSED, WAITING = (
@@ -41,6 +45,7 @@ _TITLES = {
 }
 _KINDS = {CONFIRMS: "boost", PARTLY: "model", DIFFERS: "waiting", REFUSED: "waiting"}
 _SYMBOLS = {CONFIRMS: "check", PARTLY: "info", DIFFERS: "warning", REFUSED: "warning", WAITING: "clock"}
+_WORD = "word "
 # From which share of the compared reasons, in the same direction, it confirms them; and some of them.
 _CONFIRMS_FROM, _PARTLY_FROM = 0.8, 0.5
 
@@ -121,8 +126,7 @@ class SecondOpinion:
         """What was left out of the comparison, in a sentence; empty for nothing."""
         if not self.unseen:
             return ""
-        does = "does" if len(self.unseen) == 1 else "do"
-        return f"LIME cannot judge what {does} not vary: {', '.join(self.unseen)}."
+        return f"LIME cannot judge what does not vary: {', '.join(self.unseen)}."
 
 
 def second_opinion(
@@ -154,10 +158,12 @@ class _Push:
 def _compare(
     shap: Explanation, lime: Explanation, dictionary: FeatureDictionary, values: Mapping[str, Value]
 ) -> SecondOpinion:
-    reasons = reasons_of(shap, dictionary, {**values, **shap.changes})
-    pushes = _pushes(lime, dictionary)
     in_points = shap.space != Space.SCORE
-    by_shap = {_key_of(reason, dictionary): reason for reason in reasons.all}
+    words = _words(shap, dictionary, values)
+    by_shap = words or {
+        _key_of(reason, dictionary): reason for reason in reasons_of(shap, dictionary, values).all
+    }
+    pushes = _pushes(lime, dictionary, are_words=bool(words))
     by_lime = dict(sorted(pushes.items(), key=lambda item: -abs(item[1].weight)))
     # What LIME left out it could neither confirm nor question.
     seen = [key for key, reason in by_shap.items() if key in by_lime and reason.direction != NONE]
@@ -172,11 +178,20 @@ def _compare(
         for rank, key in enumerate((key for key, found in by_shap.items() if found.direction != NONE), 1)
     }
     lime_ranks = {key: rank for rank, key in enumerate(ranked, 1)}
-    rows = tuple(
-        _row(key, by_shap.get(key), by_lime.get(key), shap_ranks.get(key), lime_ranks.get(key), in_points,
-             is_compared=key in strongest or key in theirs)
+    rows = [
+        _row(
+            key,
+            by_shap.get(key),
+            by_lime.get(key),
+            shap_ranks.get(key),
+            lime_ranks.get(key),
+            in_points=in_points,
+            is_compared=key in strongest or key in theirs,
+        )
         for key in dict.fromkeys((*by_shap, *by_lime))
-    )  # fmt: skip
+    ]
+    # A word that LIME leaves out is one too many, not one that does not vary.
+    unseen = [by_shap[key].label for key in by_shap if key not in by_lime and not key.startswith(_WORD)]
     r2 = float(lime.detail.get("r2", 0.0))
     verdict = _verdict(r2, len(same), len(strongest))
     return SecondOpinion(
@@ -191,17 +206,43 @@ def _compare(
         samples=int(lime.detail.get("samples", 0)),
         engine=lime.engine,
         in_points=in_points,
-        rows=rows,
-        unseen=tuple(reason.label for key, reason in by_shap.items() if key not in by_lime),
+        rows=tuple(rows[:ROWS_MAX]) + tuple(row for row in rows[ROWS_MAX:] if row.is_compared),
+        unseen=tuple(unseen[:ROWS_MAX]),
     )
 
 
-def _pushes(lime: Explanation, dictionary: FeatureDictionary) -> dict[str, _Push]:
+def _words(
+    shap: Explanation, dictionary: FeatureDictionary, values: Mapping[str, Value]
+) -> dict[str, Reason]:
+    """SHAP's reasons word by word, the strongest first; empty for what is no text.
+
+    What belongs to several words together is shared out among them evenly.
+    """
+    spans, feature = shap.detail.get("words"), dictionary.text_feature
+    if not spans or feature is None or shap.base_value is None or shap.margin is None:
+        return {}
+    text = shap.prediction.text or as_text(values.get(feature.name))
+    sums: dict[str, float] = {}
+    for start, end, x in spans:
+        words = re.findall(r"\w+", text[start:end])
+        for word in words:
+            sums[word.casefold()] = sums.get(word.casefold(), 0.0) + float(x) / len(words)
+    scale = points_per_unit(shap.space, shap.base_value, shap.margin)
+    return {
+        f"{_WORD}{word}": Reason(
+            name=word, label=word, value="", attribution=x, points=None if scale is None else x * scale
+        )
+        for word, x in sorted(sums.items(), key=lambda item: -abs(item[1]))
+    }
+
+
+def _pushes(lime: Explanation, dictionary: FeatureDictionary, *, are_words: bool) -> dict[str, _Push]:
     """LIME's pushes by displayed reason: those of a group summed, as SHAP's are."""
     rules = {name: rule for name, rule, _ in lime.detail.get("rules", [])}
     found: dict[str, _Push] = {}
     for name, weight in lime.attributions:
-        push = found.setdefault(_key(name, dictionary), _Push(0.0, []))
+        key = f"{_WORD}{name.casefold()}" if are_words else _key(name, dictionary)
+        push = found.setdefault(key, _Push(0.0, []))
         push.weight += float(weight)
         if name in rules:
             push.rules.append(rules[name])
@@ -209,11 +250,9 @@ def _pushes(lime: Explanation, dictionary: FeatureDictionary) -> dict[str, _Push
 
 
 def _key(name: str, dictionary: FeatureDictionary) -> str:
-    """Which displayed reason an attribution belongs to. A word of a text counts whatever its case."""
+    """Which displayed reason an attribution belongs to. Features and groups may have the same name."""
     feature = dictionary.by_name.get(name)
-    if feature is None:
-        return f"word {name.casefold()}"
-    return f"group {feature.group}" if feature.group else f"feature {name}"
+    return f"group {feature.group}" if feature is not None and feature.group else f"feature {name}"
 
 
 def _key_of(reason: Reason, dictionary: FeatureDictionary) -> str:
@@ -226,8 +265,8 @@ def _row(
     push: _Push | None,
     shap_rank: int | None,
     lime_rank: int | None,
-    in_points: bool,
     *,
+    in_points: bool,
     is_compared: bool,
 ) -> Compared:
     weight = push.weight if push else 0.0
