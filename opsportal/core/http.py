@@ -1,10 +1,14 @@
 """What our views know about a request."""
 
+from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import Resolver404, resolve
+
+V = TypeVar("V", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     from django_htmx.middleware import HtmxDetails
@@ -23,6 +27,32 @@ class Request(HttpRequest):
 def is_api(request: HttpRequest) -> bool:
     """True under /api/, where every error is problem+json."""
     return request.path_info.startswith("/api/")
+
+
+def takes_uploads(limit: Callable[[], int]) -> Callable[[V], V]:
+    """Let forms with files of up to limit() bytes through to this view; others stay below CSV_MAX_BYTES.
+
+    What does not fit FILE_UPLOAD_MAX_MEMORY_SIZE goes to a temporary file, so a view that reads customer
+    IDs never has this. Stands innermost, or below decorators that use functools.wraps.
+    """
+
+    def mark(view: V) -> V:
+        view.upload_limit = limit  # type: ignore[attr-defined]  # a function may have attributes
+        return view
+
+    return mark
+
+
+def upload_limit(request: HttpRequest) -> int:
+    """How many bytes a form with files may have at this address."""
+    # A file within its own limit beside the other fields of its form.
+    usual: int = settings.CSV_MAX_BYTES + 1_000_000
+    try:
+        view = resolve(request.path_info).func
+    except Resolver404:
+        return usual
+    limit: Callable[[], int] | None = getattr(view, "upload_limit", None)
+    return usual if limit is None else limit() + 1_000_000
 
 
 def client_address(request: HttpRequest) -> str:

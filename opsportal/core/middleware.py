@@ -11,7 +11,7 @@ from django.middleware.common import CommonMiddleware
 from django_structlog.middlewares import RequestMiddleware
 
 from opsportal.core.errors import Invalid, NotFound, PortalError, TooLarge
-from opsportal.core.http import is_api
+from opsportal.core.http import is_api, upload_limit
 from opsportal.core.problems import (
     CONTENT_TYPE,
     FAULT_OF_OURS,
@@ -161,7 +161,7 @@ def _check_envelope(request: HttpRequest) -> None:
     if not (length.isascii() and length.isdigit()):
         raise Invalid("The length of the request cannot be read. " + NOTHING_SAVED, code="unreadable")
     is_upload = request.content_type == "multipart/form-data"
-    limit = settings.CSV_MAX_BYTES + 1_000_000 if is_upload else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    limit = upload_limit(request) if is_upload else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if int(length) > limit:
         raise TooLarge(
             f"The request is larger than the {limit:,} bytes that are accepted here. {NOTHING_SAVED}"

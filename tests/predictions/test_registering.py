@@ -89,7 +89,7 @@ def test_register__new_model__is_kept_by_its_hash_and_waits_for_its_check(dana: 
     message = OutboxMessage.objects.get()
     assert (message.task, message.key) == ("explanations.check_model", str(row.pk))
     event = Event.objects.get()
-    assert (event.verb, event.actor, event.subject_id) == ("model.registered", dana, str(row.pk))
+    assert (event.verb, event.actor, event.subject_id) == ("model.registered", dana, "titanic")
     assert event.after["sha256"] == SHA256
 
 

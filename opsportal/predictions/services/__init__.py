@@ -2,6 +2,7 @@
 
 from opsportal.predictions.services.erasing import erase_suppressed, tidy
 from opsportal.predictions.services.looking_up import look_at, look_up, note_viewed
+from opsportal.predictions.services.registering import read_json, register_model
 from opsportal.predictions.services.suppressing import ERASE_TASK, suppress, unsuppress
 from opsportal.predictions.services.taking_in import take_in
 
@@ -11,6 +12,8 @@ __all__ = [
     "look_at",
     "look_up",
     "note_viewed",
+    "read_json",
+    "register_model",
     "suppress",
     "take_in",
     "tidy",

@@ -16,7 +16,7 @@ from django.db import transaction
 
 from opsportal.accounts.models import User
 from opsportal.core import clock
-from opsportal.core.errors import Conflict, Invalid, PortalError, Problem
+from opsportal.core.errors import Conflict, Forbidden, Invalid, PortalError, Problem
 from opsportal.core.parsers import parse_json
 from opsportal.events import outbox
 from opsportal.events import services as events
@@ -70,9 +70,11 @@ def register_model(
     predictions.background. title, purpose: of the model; empty keeps what it has.
 
     The same again gives the version that is there. One that was refused may be registered anew.
-    Locks the model. Raises Invalid with a Problem for each wrong place, and Conflict where this version is
-    there with other content.
+    Locks the model. Raises Forbidden, Invalid with a Problem for each wrong place, and Conflict where this
+    version is there with other content.
     """
+    if actor is not None and not actor.can("models.write"):
+        raise Forbidden("You may not register models.")
     checked = _check(name, version, file, dictionary, training, threshold, background, title, purpose)
     found = _same_or_conflict(name, version, checked, dictionary, training, threshold)
     if found is not None:
@@ -107,11 +109,10 @@ def register_model(
         events.record(
             actor=actor,
             verb="model.registered",
-            subject_type="model_version",
-            subject_id=row.pk,
+            subject_type="model",
+            subject_id=name,
             summary=f"Registered {model.title} {version}",
             after={
-                "model": name,
                 "version": version,
                 "format": row.get_format_display(),
                 "sha256": checked.sha256,
