@@ -1,5 +1,13 @@
 """Addresses of the REST API."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from opsportal.explanations.api import views
+
+urlpatterns = [
+    path(
+        "predictions/<str:prediction_id>/explanation",
+        views.ExplanationView.as_view(),
+        name="api-prediction-explanation",
+    ),
+]
