@@ -136,7 +136,9 @@ def _draw(version: ModelVersion) -> _Sample:
         .values_list("predicted_at", flat=True)
         .first()
     )
-    every, by_day, received = _Lowest(ALL_MAX), {}, {}
+    every = _Lowest(ALL_MAX)
+    by_day: dict[date, _Lowest] = {}
+    received: dict[date, datetime] = {}
     first_day = newest.astimezone(UTC).date() - timedelta(days=DAYS - 1) if newest else date.max
     for pk, prediction_id, predicted_at, received_at in _predictions(version):
         hashed = int.from_bytes(hashlib.sha256(prediction_id.encode()).digest()[:8], "big")
@@ -193,7 +195,7 @@ class _Found:
     def take(self, pk: int, space: str, pairs: Sequence[Sequence[Any]]) -> None:
         if not self.names:
             self.names, self.space = [name for name, _ in pairs], space
-        known = dict(pairs)
+        known = {name: x for name, x in pairs}  # noqa: C416  pairs may be lists, as JSON has them
         self.attributions[pk] = [float(known.get(name, 0.0)) for name in self.names]
 
 

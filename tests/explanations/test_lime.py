@@ -72,7 +72,7 @@ class Moods:
     """A text model: each `good` speaks for it, each `bad` against it."""
 
     name, space, single_precision = "moods", "log_odds", False
-    inputs = ("comment",)
+    inputs: tuple[str, ...] = ("comment",)
 
     def score(self, rows: Sequence[Row]) -> Array:
         texts = [str(row["comment"]).lower() for row in rows]
@@ -226,7 +226,7 @@ def test_explain__categories_and_flags__are_named_as_the_dictionary_names_them()
         {"name": "class", "label": "Class", "type": "category", "categories": {"1": "first", "3": "third"}},
         {"name": "member", "label": "Member", "type": "flag"},
     )
-    rows = [{"class": "1", "member": True}, {"class": "3", "member": False}] * 5
+    rows: list[Row] = [{"class": "1", "member": True}, {"class": "3", "member": False}] * 5
 
     found = explain_lime(
         Sums(dictionary, member=1.0), dictionary, rows, {"class": 3, "member": 1}, "p", samples=100

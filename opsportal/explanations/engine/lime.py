@@ -21,10 +21,9 @@ from lime.discretize import QuartileDiscretizer
 from lime.lime_tabular import LimeTabularExplainer
 from lime.lime_text import LimeTextExplainer
 
-from opsportal.explanations.engine.contributions import Array, Engine, EngineError, Row
+from opsportal.explanations.engine.contributions import SCORE, Array, Engine, EngineError, Row
 from opsportal.explanations.engine.reference import Column, column_of, is_number, level_of, thinned
 from opsportal.predictions.dictionary import (
-    IDENTITY,
     NUMBER,
     Feature,
     FeatureDictionary,
@@ -157,7 +156,7 @@ def _explain_table(
     ]
     if not coded:
         return _nothing_varies(engine, row)
-    is_class = dictionary.link != IDENTITY
+    is_class = engine.space != SCORE
     names = [item.column.feature.name for item in coded]
     reference = np.column_stack([item.reference for item in coded])
     categorical = [place for place, item in enumerate(coded) if item.choices]

@@ -41,7 +41,8 @@ class Column:
     def numbers(self) -> Array:
         """The finite numbers in the order of the rows; missing and unreadable ones are left out."""
         numbers = np.array([as_number(value) for value in self.values], dtype=np.float64)
-        return numbers[np.isfinite(numbers)]
+        finite: Array = numbers[np.isfinite(numbers)]
+        return finite
 
     @cached_property
     def sorted_numbers(self) -> Array:
