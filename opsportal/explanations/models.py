@@ -136,7 +136,8 @@ class ImportanceProfile(models.Model):
     # Left out because they failed a check.
     refused = models.PositiveIntegerField(default=0)
     space = models.CharField(max_length=12, choices=Space)
-    # [[feature, mean |attribution|, mean attribution], …] in the model's order.
+    # [[feature, mean |attribution|, mean attribution], …] in the model's order; then of each group, whose
+    # members are summed in each prediction first, [group, …, …, "group"].
     importance = models.JSONField()
     # Feature → [[value, attribution], …] of at most 500 predictions; only where day is null.
     dependence = models.JSONField(default=dict, blank=True)
