@@ -104,6 +104,8 @@ def _search_any(request: Request) -> HttpResponse:
     found = meanings.meanings(text, user=request.user)
     if found.exact and (target := found.submission or found.override):
         return redirect(target)
+    if found.prediction and found.only_prediction:
+        return redirect(found.prediction)
     customer = None
     # A text that means something else is looked up as a customer only when the person asks for it.
     if found.may_be_customer and (form.cleaned_data["customer"] or not found.known):

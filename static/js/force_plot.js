@@ -6,6 +6,7 @@ const SHAP = window.SHAP;
 const VERBATIM = "\u2060";
 // Where base and result lie closer than this, their labels would cover each other.
 const LABEL_ROOM_PX = 110;
+const TICK_ROOM_PX = 44;
 const roots = new Map();
 
 function colour(host, name) {
@@ -25,12 +26,9 @@ function draw(host) {
   plot.features.forEach(({ value, effect }, place) => {
     features[place] = { effect, value: value === "" ? "" : VERBATIM + value };
   });
-  let canvas = host.querySelector(".force__canvas");
-  if (!canvas) {
-    canvas = document.createElement("div");
-    canvas.className = "force__canvas";
-    host.append(canvas);
-  }
+  const canvas = document.createElement("div");
+  canvas.className = "force__canvas";
+  host.append(canvas);
   const root = SHAP.ReactDOM.createRoot(canvas);
   root.render(
     SHAP.React.createElement(SHAP.AdditiveForceVisualizer, {
@@ -46,17 +44,24 @@ function draw(host) {
   );
   roots.set(host, root);
   // It draws a little later, and again whenever the window changes.
-  if (plot.isChance) new MutationObserver(() => tidy(canvas)).observe(canvas, { childList: true, subtree: true });
-  // Where the plot is wider than the screen, its middle is where it happens.
-  const frame = host.parentElement;
-  frame.scrollLeft = (frame.scrollWidth - frame.clientWidth) / 2;
+  new MutationObserver(() => tidy(canvas, plot.isChance)).observe(canvas, { childList: true, subtree: true });
 }
 
-// shap's axis goes on where no chance can be: below 0 % and above 100 %.
-function tidy(canvas) {
+// Ticks that say nothing: those under the result, and those where no chance can be, below 0 % and above 100 %.
+function tidy(canvas, isChance) {
+  const result = canvas.querySelector("text[stroke-width='6']");
+  if (!result) return;
+  const place = Number(result.getAttribute("x"));
   for (const tick of canvas.querySelectorAll(".tick")) {
     const number = Number(tick.textContent.replace("\u2212", "-").replaceAll(",", ""));
-    tick.toggleAttribute("hidden", number < 0 || number > 100);
+    const x = tick.transform.baseVal[0]?.matrix.e ?? 0;
+    tick.toggleAttribute("hidden", Math.abs(x - place) < TICK_ROOM_PX || (isChance && (number < 0 || number > 100)));
+  }
+  // Where the plot is wider than the screen, it opens at the result.
+  const frame = canvas.closest(".force");
+  if (!frame.dataset.placed) {
+    frame.scrollLeft = place + canvas.offsetLeft - frame.clientWidth / 2;
+    frame.dataset.placed = "yes";
   }
 }
 
@@ -64,6 +69,7 @@ function tidy(canvas) {
 function clear(host) {
   roots.get(host)?.unmount();
   roots.delete(host);
+  host.querySelector(".force__canvas")?.remove();
 }
 
 function drawAll() {
@@ -72,16 +78,20 @@ function drawAll() {
   }
 }
 
-function redraw() {
-  for (const host of [...roots.keys()]) {
-    clear(host);
-    draw(host);
-  }
+// Its colours are fixed when it is drawn, and those of the page change with a transition.
+function redrawSoon() {
+  setTimeout(() => {
+    for (const host of [...roots.keys()]) {
+      clear(host);
+      draw(host);
+    }
+  }, 50);
 }
 
-document.addEventListener("htmx:beforeCleanupElement", (event) => clear(event.target));
+document.addEventListener("htmx:beforeCleanupElement", ({ target }) => {
+  if (roots.has(target)) clear(target);
+});
 document.addEventListener("htmx:afterSettle", drawAll);
-// Its colours are fixed when it is drawn.
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redrawSoon);
+new MutationObserver(redrawSoon).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 drawAll();

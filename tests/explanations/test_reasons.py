@@ -149,6 +149,32 @@ def test_reasons__odd_values__carry_badges_in_words() -> None:
     ]
 
 
+def test_word_a_reason__category_and_whole_number__reads_like_speech() -> None:
+    dictionary = read_dictionary(
+        {
+            "features": [
+                {
+                    "name": "pclass",
+                    "type": "category",
+                    "categories": {"3": "third class"},
+                    "up": "travelling in {value}",
+                },
+                {"name": "age", "suffix": " years", "up": "an age of {value}"},
+                {"name": "fare", "prefix": "£", "up": "a fare of {value}"},
+            ]
+        }
+    )
+    values = {"pclass": 3, "age": 13.0, "fare": "00701.0"}
+
+    reasons = reasons_of(_explained(pclass=3.0, age=2.0, fare=1.0), dictionary, values)
+
+    assert [(reason.value, reason.words) for reason in reasons.all] == [
+        ("3 – third class", "travelling in third class"),
+        ("13.0 years", "an age of 13 years"),
+        ("£00701.0", "a fare of £00701.0"),
+    ]
+
+
 def test_tell_the_customer__only_released_and_worded_reasons__and_how_many_are_not() -> None:
     reasons = _reasons(sex=2.0, age=-1.0, note=0.75, pclass=-0.5, deck_b=0.25)
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from opsportal.explanations.selectors.reasons import DOWN, MINUS, REST, UP, Reason, Reasons
+from opsportal.explanations.selectors.reasons import DOWN, MINUS, TOGETHER, UP, Reason, Reasons
 
-# A bar lies in a box 200 wide, its zero in the middle; a step of the walk in one 1,000 wide.
-BAR_MIDDLE, BAR_LENGTH = 100.0, 96.0
+# A bar lies in a box 200 wide, with its zero where both directions fit; a step of the walk in one 1,000 wide.
+BAR_WIDTH = 200.0
 WALK_WIDTH, WALK_MARGIN = 1000.0, 0.06
 # More blocks than this nobody can see in a force plot: the weakest are summed into one.
 PLOT_MAX = 30
@@ -21,11 +21,12 @@ STRENGTHS = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A reason with its bar, which begins at x and is `width` long."""
+    """A reason with its bar, which begins at x and is `width` long; all share the `zero`."""
 
     reason: Reason
     x: float
     width: float
+    zero: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +72,16 @@ class Piece:
 
 
 def bars(reasons: Reasons) -> list[Bar]:
-    """Every reason with its bar; the strongest fills its half of the box."""
-    unit = BAR_LENGTH / reasons.largest if reasons.largest else 0.0
+    """Every reason with its bar; the strongest of both directions fill the box."""
+    up = max((reason.attribution for reason in reasons.all), default=0.0)
+    down = max((-reason.attribution for reason in reasons.all), default=0.0)
+    span = max(up, 0.0) + max(down, 0.0)
+    unit = BAR_WIDTH / span if span else 0.0
+    zero = round(max(down, 0.0) * unit, 2)
     found = []
     for reason in reasons.all:
-        width = reason.size * unit
-        x = BAR_MIDDLE - width if reason.direction == DOWN else BAR_MIDDLE
-        found.append(Bar(reason, round(x, 2), round(width, 2)))
+        width = round(reason.size * unit, 2)
+        found.append(Bar(reason, zero - width if reason.direction == DOWN else zero, width, zero))
     return found
 
 
@@ -143,13 +147,20 @@ def force_plot(reasons: Reasons, outcome: str) -> dict[str, Any]:
         "features": [
             {
                 "name": reason.label,
-                "value": "" if reason.kind == REST else shortened(reason.value),
+                "value": shortened(_beside(reason)),
                 "effect": reason.points if reason.points is not None else reason.attribution,
             }
             for reason in drawn
             if reason.attribution
         ],
     }
+
+
+def _beside(reason: Reason) -> str:
+    """What a block of the plot is labelled with beside the reason's name."""
+    if reason.kind == TOGETHER:
+        return ", ".join(member.value for member in reason.members)
+    return reason.value
 
 
 def shortened(text: str) -> str:

@@ -138,6 +138,11 @@ class PredictionPage:
         return self.explanation.state == State.REFUSED
 
     @property
+    def threshold(self) -> str:
+        """From which score on the decision is the positive one, in words."""
+        return verdicts.score_words(self.prediction.version.threshold or 0.0, self.dictionary)
+
+    @property
     def title(self) -> str:
         """What the page is about, in a word or two."""
         return self.verdict.subject or self.prediction.prediction_id

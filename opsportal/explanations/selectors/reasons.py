@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from opsportal.explanations.models import Explanation, Space
 from opsportal.predictions.dictionary import (
+    CATEGORY,
     MISSING,
     Feature,
     FeatureDictionary,
@@ -26,6 +27,8 @@ NO_WORDING = "There is no approved wording for this direction."
 NOT_RELEASED = "The model's dictionary does not release this reason."
 # Closer than this, base and margin give no usable quotient; the slope between them does.
 _CLOSE = 1e-6
+# Whole numbers above this have no digits of their own any more.
+_WHOLE_BELOW = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,7 +345,7 @@ def _reason(
         badges = tuple(f"{member.label}: {badge}" for member in members for badge in member.badges)
     x = math.fsum(member.attribution for member in members)
     wording = about.up if x > 0 else about.down if x < 0 else ""
-    words = dictionary.fill(wording, values, value=value)
+    words = dictionary.fill(wording, values, value=_spoken(features[0], values) if group is None else value)
     withheld = ""
     if not about.tellable:
         withheld = about.withheld or NOT_RELEASED
@@ -361,6 +364,20 @@ def _reason(
         kind=kind,
         members=tuple(members) if group else (),
     )
+
+
+def _spoken(feature: Feature, values: Mapping[str, Value]) -> str:
+    """The value inside a sentence: a category by its meaning alone, and 13.0 as 13."""
+    value = values.get(feature.name) if feature.constant is None else feature.constant
+    if (
+        feature.type == CATEGORY
+        and value is not None
+        and (label := feature.category_labels.get(as_text(value)))
+    ):
+        return label
+    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE_BELOW:
+        value = int(value)
+    return feature.show(value)
 
 
 def _is_level(feature: Feature, logged: Value) -> bool:

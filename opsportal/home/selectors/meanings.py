@@ -1,4 +1,4 @@
-"""What an ID means: a submission, an override, a product, a customer, or several of these."""
+"""What an ID means: a submission, an override, a product, a prediction, a customer, or several of these."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,7 +13,8 @@ from opsportal.overrides.models import EVERYWHERE, Block, Boost, OptOut, Submiss
 from opsportal.overrides.selectors import desired_products
 from opsportal.overrides.selectors.lists import starts_with, visible_submissions
 from opsportal.predictions.identifiers import PRODUCT_ID_MAX, customer_problem
-from opsportal.predictions.models import Impressions, Product
+from opsportal.predictions.models import PREDICTION_ID_MAX, Impressions, Prediction, Product
+from opsportal.predictions.selectors import LookUp, find_predictions
 
 HISTORY_ROWS = 10
 SIMILAR_ROWS = 6
@@ -98,20 +99,32 @@ class ProductFacts:
 
 @dataclass(frozen=True, slots=True)
 class Meanings:
-    """Everything a text may stand for. `exact`: the text names its kind, as `#17` and `block 12` do."""
+    """Everything a text may stand for. `exact`: the text names its kind, as `#17` and `block 12` do.
+
+    in_predictions: words of it stand in findable values of predictions, such as names.
+    """
 
     text: str
     exact: bool = False
     submission: Submission | None = None
     override: Block | Boost | OptOut | None = None
     product: ProductFacts | None = None
+    prediction: Prediction | None = None
+    in_predictions: bool = False
     similar: list[Product] = field(default_factory=list)
     may_be_customer: bool = False
 
     @property
     def known(self) -> bool:
         """Whether the text means something other than a customer."""
-        return bool(self.submission or self.override or self.product)
+        return bool(
+            self.submission or self.override or self.product or self.prediction or self.in_predictions
+        )
+
+    @property
+    def only_prediction(self) -> bool:
+        """Whether it is a prediction and nothing else that we know of."""
+        return self.prediction is not None and not (self.submission or self.override or self.product)
 
 
 def meanings(text: str, *, user: User) -> Meanings:
@@ -125,6 +138,8 @@ def meanings(text: str, *, user: User) -> Meanings:
         text,
         submission=_submission(text, user) if _NUMBER.fullmatch(text) else None,
         product=product_facts(text),
+        prediction=_prediction(text, user),
+        in_predictions=_in_predictions(text, user),
         similar=similar_products(text),
         may_be_customer=user.can("optouts.view") and not customer_problem(text),
     )
@@ -154,6 +169,17 @@ def similar_products(text: str) -> list[Product]:
         return []
     similar = Product.objects.filter(starts_with("product_id", text)).exclude(pk=text)
     return list(similar.order_by("pk")[:SIMILAR_ROWS])
+
+
+def _prediction(text: str, user: User) -> Prediction | None:
+    """The prediction with this ID, to lead to; its page records who looks."""
+    if not user.can("predictions.view") or len(text) > PREDICTION_ID_MAX:
+        return None
+    return find_predictions(LookUp(prediction_id=text)).first()
+
+
+def _in_predictions(text: str, user: User) -> bool:
+    return user.can("predictions.view") and find_predictions(LookUp(words=text)).exists()
 
 
 def _submission(digits: str, user: User) -> Submission | None:

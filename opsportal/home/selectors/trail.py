@@ -23,12 +23,21 @@ SUBMISSIONS_OF_A_PRODUCT = 200
 SYSTEM = "system"
 LAST_SEQUENCE = 2**63 - 1
 # Not for the home page: they say who was here or began something, not what was changed.
-QUIET_VERBS = ("signed_in", "customer.looked_up", "submission.drafted", "submission.edited")
+QUIET_VERBS = (
+    "signed_in",
+    "customer.looked_up",
+    "prediction.looked_up",
+    "prediction.told",
+    "prediction.what_if",
+    "submission.drafted",
+    "submission.edited",
+)
 
 # Group of the filter → the types of subject in it.
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "overrides": ("Overrides", ("submission", "override", "block", "boost", "opt_out")),
     "lookups": ("Look-ups of customers", ("customer",)),
+    "predictions": ("Look-ups of predictions", ("prediction",)),
     "serving": ("Serving store", ("store", "outbox")),
     "people": ("People and roles", ("person",)),
     "keys": ("API keys", ("key",)),
@@ -36,6 +45,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
 ICONS = {
     "submission": "submissions",
     "customer": "privacy",
+    "prediction": "explain",
     "store": "serving",
     "outbox": "refresh",
     "person": "user",
@@ -53,6 +63,7 @@ VERB_ICONS = {
     "submission.received": "import",
     "submission.retried": "refresh",
     "customer.looked_up": "search",
+    "prediction.looked_up": "search",
     "serving.rebuild_wanted": "refresh",
     "serving.drift_repaired": "tools",
     "overrides.tidied": "ended",
@@ -65,6 +76,8 @@ TONES = {
     "submission.failed": "failed",
     "submission.waiting": "waiting",
     "customer.looked_up": "privacy",
+    "prediction.looked_up": "privacy",
+    "prediction.told": "privacy",
     "serving.drift_repaired": "waiting",
     "serving.rebuild_wanted": "model",
 }
@@ -99,13 +112,17 @@ class Entry:
 
 
 def visible_events(user: User) -> QuerySet[Event]:
-    """The events a person may see: those about customers and their opt-outs only with `optouts.view`."""
+    """The events a person may see: those about customers and their opt-outs only with `optouts.view`, those
+    about predictions only with `predictions.view`."""
+    seen = Event.objects.all()
+    if not user.can("predictions.view"):
+        seen = seen.exclude(subject_type="prediction")
     if user.can("optouts.view"):
-        return Event.objects.all()
+        return seen
     # Only a submission's subject is a number; CASE keeps PostgreSQL from reading the others as one.
     number = Case(When(subject_type="submission", then=Cast("subject_id", BigIntegerField())))
     opt_outs = Submission.objects.filter(kind=Kind.OPT_OUT, pk=OuterRef("submission_number"))
-    events = Event.objects.exclude(subject_type="customer").alias(submission_number=number)
+    events = seen.exclude(subject_type="customer").alias(submission_number=number)
     return events.exclude(Exists(opt_outs))
 
 
