@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from opsportal.core import clock
 from opsportal.events import services as events
@@ -22,6 +22,8 @@ from opsportal.predictions.dictionary import (
 )
 from opsportal.predictions.models import ModelVersion
 
+# A version whose check ended the process as often is not tried again.
+ATTEMPTS_MAX = 2
 # So many reference rows are explained on trial.
 TRIED_MAX = 20
 
@@ -36,19 +38,40 @@ def check_model(pk: int) -> None:
     )
     if version is None:
         return
-    problems: list[str] = []
-    facts: dict[str, Any] = {}
+    attempts = int(version.facts.get("attempts", 0))
+    if attempts >= ATTEMPTS_MAX:
+        _conclude(version, [f"Loading it ended the worker's process {attempts} times."], {})
+        return
+    _note_attempts(version, attempts + 1)
+    try:
+        problems, facts = _examine(version)
+    except (*TRANSIENT, DatabaseError):
+        _note_attempts(version, attempts)
+        raise
+    _conclude(version, problems, facts)
+
+
+def _note_attempts(version: ModelVersion, attempts: int) -> None:
+    """Say it before it is tried: a library may end the process at a file that it does not expect."""
+    version.facts = {"attempts": attempts}
+    ModelVersion.objects.filter(pk=version.pk, state=ModelVersion.State.CHECKING).update(facts=version.facts)
+
+
+def _examine(version: ModelVersion) -> tuple[list[str], dict[str, Any]]:
     try:
         rows = reference_rows(version) if version.background_sha256 else []
         model = loaded(version)
-        facts = facts_of(model.engine) | {"background_sha256": version.background_sha256}
-        problems = _problems(model, rows[:TRIED_MAX])
-        facts["tried"] = min(len(rows), TRIED_MAX)
     except Refusal as refusal:
-        problems = _sentences(refusal)
+        return _sentences(refusal), {}
+    facts = facts_of(model.engine)
+    facts |= {"background_sha256": version.background_sha256, "tried": min(len(rows), TRIED_MAX)}
+    return _problems(model, rows[:TRIED_MAX]), facts
+
+
+def _conclude(version: ModelVersion, problems: list[str], facts: dict[str, Any]) -> None:
     with transaction.atomic():
         state = ModelVersion.State.REFUSED if problems else ModelVersion.State.READY
-        changed = ModelVersion.objects.filter(pk=pk, state=ModelVersion.State.CHECKING).update(
+        changed = ModelVersion.objects.filter(pk=version.pk, state=ModelVersion.State.CHECKING).update(
             state=state, problems=problems, facts=facts, checked_at=clock.now()
         )
         if not changed:

@@ -22,6 +22,7 @@ from opsportal.explanations.engine.contributions import (
     EngineError,
     Row,
 )
+from opsportal.explanations.engine.lightgbm_text import head, read_whole
 from opsportal.predictions.dictionary import Feature, FeatureDictionary, Value, as_text
 
 # Objectives whose output is a sigmoid of the sum, and those whose output is the sum itself.
@@ -40,30 +41,30 @@ class LightGBMTrees:
 
     def __init__(self, content: bytes, dictionary: FeatureDictionary) -> None:
         """Load the model. Raises EngineError for a file that is damaged or does not fit the dictionary."""
-        text = _checked_text(content)
+        text = read_whole(content)
         try:
             self._booster = lightgbm.Booster(model_str=text)
         except (lightgbm.basic.LightGBMError, ValueError, TypeError) as error:
             raise EngineError(f"LightGBM cannot read the file: {error}.") from error
-        head = _head(text)
+        told = head(text)
         self._sigmoid = 1.0
-        self.space = self._find_space(head)
+        self.space = self._find_space(told)
         names = self._booster.feature_name()
         nameless = all(name == f"Column_{place}" for place, name in enumerate(names))
         features = match_inputs(names, dictionary, nameless=nameless and names[0] not in dictionary.by_name)
         self.inputs = tuple(feature.name for feature in features)
-        self._columns = _columns(features, _categorical_columns(text, head), self._booster.pandas_categorical)
+        self._columns = _columns(features, _categorical_columns(text, told), self._booster.pandas_categorical)
         self.trees = self._booster.num_trees()
         self.name = f"lightgbm {lightgbm.__version__} pred_contrib"
 
-    def _find_space(self, head: dict[str, str]) -> str:
+    def _find_space(self, told: dict[str, str]) -> str:
         if self._booster.num_model_per_iteration() != 1:
             count = self._booster.num_model_per_iteration()
             raise EngineError(
                 f"The model tells {count} classes apart. Only models with two classes, rankers and "
                 "regressors can be explained."
             )
-        words = head.get("objective", "").split()
+        words = told.get("objective", "").split()
         objective = words[0] if words else ""
         if objective in _LOGISTIC:
             for word in words:
@@ -106,39 +107,13 @@ class LightGBMTrees:
         return np.asarray(found, dtype=np.float64)
 
 
-def _checked_text(content: bytes) -> str:
-    """The file as text, once it is whole: LightGBM itself takes a shortened file for a smaller model."""
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        raise EngineError("The file is no LightGBM text model: it is not text.") from None
-    if not text.startswith("tree\n"):
-        raise EngineError("The file is no LightGBM text model: it does not begin with the word “tree”.")
-    sizes = _head(text).get("tree_sizes", "").split()
-    found = len(re.findall(r"^Tree=\d+$", text, flags=re.MULTILINE))
-    ended = "\nend of trees\n" in text
-    if not ended or found != len(sizes):
-        raise EngineError(
-            f"The file is not whole: it announces {len(sizes):,} trees and holds {found:,}, "
-            f"and its end is {'there' if ended else 'missing'}."
-        )
-    return text
-
-
-def _head(text: str) -> dict[str, str]:
-    """What stands above the first tree; a word without a value has an empty one."""
-    end = text.find("\n\n")
-    lines = text[: end if end >= 0 else len(text)].splitlines()
-    return {name: value for name, _, value in (line.partition("=") for line in lines)}
-
-
-def _categorical_columns(text: str, head: dict[str, str]) -> list[int]:
+def _categorical_columns(text: str, told: dict[str, str]) -> list[int]:
     """Places of the columns that were categorical in training."""
-    told = re.search(r"^\[categorical_feature: ([\d,]*)\]$", text, flags=re.MULTILINE)
-    if told is not None and told[1]:
-        return sorted(int(place) for place in told[1].split(","))
+    parameter = re.search(r"^\[categorical_feature: ([\d,]*)\]$", text, flags=re.MULTILINE)
+    if parameter is not None and parameter[1]:
+        return sorted(int(place) for place in parameter[1].split(","))
     # Older files say it only by the list of codes, `0:2:1`, where numbers have a range, `[0:1]`.
-    ranges = head.get("feature_infos", "").split()
+    ranges = told.get("feature_infos", "").split()
     return [place for place, words in enumerate(ranges) if words != "none" and not words.startswith("[")]
 
 
