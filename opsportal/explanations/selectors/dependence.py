@@ -94,9 +94,11 @@ def dependence_choices(
     profile: ImportanceProfile, dictionary: FeatureDictionary
 ) -> tuple[tuple[str, str], ...]:
     """(name, label) of the features whose dependence is known, the strongest first."""
+    # The order of a JSON object's members is not every database's business.
+    sizes = {name: size for name, size, _, *mark in profile.importance if not mark}
     return tuple(
         (name, feature.label)
-        for name in profile.dependence
+        for name in sorted(profile.dependence, key=lambda name: -sizes.get(name, 0.0))
         if (feature := dictionary.by_name.get(name)) is not None
     )
 
