@@ -81,10 +81,8 @@ def letter_pdf(letter: Letter) -> bytes:
     pdf.set_font(_FONT, "", 8)
     pdf.set_text_color(90)
     foot = printable(letter.foot)
-    if (lost := lacking(letter.text)) and REPLACEMENT not in letter.text:
-        foot += (
-            f"\n{REPLACEMENT} stands for a character that could not be printed ({len(lost)} in this letter)."
-        )
+    if lacking(letter.text):
+        foot += f"\n{REPLACEMENT} stands for a character that could not be printed."
     pdf.multi_cell(0, 4, foot, align="L")
     return bytes(pdf.output())
 

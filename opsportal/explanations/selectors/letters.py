@@ -15,6 +15,7 @@ from opsportal.predictions.dictionary import LOGIT, FeatureDictionary
 from opsportal.predictions.models import Prediction
 
 LANGUAGE = "en-GB"
+_SENTENCE_MAX = 600
 # While a letter is being written, its page is looked at again and again.
 _ONE_LOOK = timedelta(minutes=10)
 # What a paragraph is, for the page and the PDF alike.
@@ -140,7 +141,7 @@ def _reasons(told: list[Reason], everything: bool) -> list[Paragraph]:
     else:
         head = "Among other things, this is what counted, the strongest first:"
     found = [Paragraph(HEADING, "The reasons"), Paragraph(TEXT, head)]
-    found += [Paragraph(BULLET, reason.sentence) for reason in told]
+    found += [Paragraph(BULLET, _shortened(reason.sentence)) for reason in told]
     words = "They describe how the system came to its result. They are no judgement of you as a person."
     return [*found, Paragraph(TEXT, words)]
 
@@ -161,6 +162,11 @@ def _rights(contact: str) -> list[Paragraph]:
             "If you are not satisfied with our answer, you can complain to the data protection authority.",
         ),
     ]
+
+
+def _shortened(sentence: str) -> str:
+    """A sentence that a person reads to its end: a logged value may have 10,000 characters."""
+    return sentence if len(sentence) <= _SENTENCE_MAX else f"{sentence[: _SENTENCE_MAX - 1]}…"
 
 
 def _lines(text: str) -> tuple[str, ...]:

@@ -72,7 +72,8 @@ def what_if(request: Request, prediction_id: str) -> HttpResponse:
         except TooManyRequests as error:
             form.add_error(None, error.message)
             response = _page(request, prediction, dictionary, form, status=error.status)
-            response.headers.update(error.headers)
+            for name, value in error.headers.items():
+                response[name] = value
             return response
         url = reverse("explain-what-if", args=[prediction_id])
         return redirect(f"{url}?changes={asked.pk}#answer")
