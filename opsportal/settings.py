@@ -248,7 +248,7 @@ PREDICTION_RETENTION = timedelta(days=int(env_number("PREDICTION_RETENTION_DAYS"
 # The only types that a skops file may hold beside what skops itself trusts; never taken from the file.
 SKOPS_TRUSTED_TYPES = env_list(
     "SKOPS_TRUSTED_TYPES",
-    "sklearn.tree._tree.Tree,sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor,"
+    "numpy.dtype,sklearn.tree._tree.Tree,sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor,"
     "sklearn._loss.link.LogitLink,sklearn._loss.link.Interval,sklearn._loss.loss.HalfBinomialLoss",
 )
 
