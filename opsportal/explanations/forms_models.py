@@ -17,17 +17,32 @@ _PLAIN = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"
 _CODE = {"spellcheck": "false", "class": "code", "rows": 8, "autocomplete": "off"}
 
 
-def _file(label: str, accept: str, *, required: bool = False, help_text: str = "") -> forms.FileField:
-    return forms.FileField(
+class _EitherFile(forms.FileField):
+    """Not called optional, yet empty where the text is pasted instead; the form sees to it."""
+
+    def clean(self, data: Any, initial: Any = None) -> Any:
+        return super().clean(data, initial) if data else None
+
+
+class _EitherText(forms.CharField):
+    """Its counterpart."""
+
+    def validate(self, value: str) -> None:
+        """Anything may be typed, and nothing."""
+
+
+def _file(
+    label: str, accept: str, *, kind: type[forms.FileField] = forms.FileField, **more: Any
+) -> forms.FileField:
+    return kind(
         label=label,
-        required=required,
-        help_text=help_text,
         widget=forms.FileInput(attrs={"accept": accept}),
         error_messages={
             "required": "Choose the model’s file.",
             "missing": "Choose the model’s file.",
             "empty": "The file is empty.",
         },
+        **more,
     )
 
 
@@ -65,7 +80,7 @@ class RegisterForm(forms.Form):
     purpose = forms.CharField(
         label="Purpose", required=False, max_length=1_000, help_text="What it decides, in one sentence."
     )
-    file = _file("Model file", ".txt,.ubj,.json,.skops,.model,.bin", required=True)
+    file = _file("Model file", ".txt,.ubj,.json,.skops,.model,.bin")
     threshold = forms.FloatField(
         label="Threshold",
         required=False,
@@ -73,14 +88,13 @@ class RegisterForm(forms.Form):
         help_text="From this score on the decision is the positive one. Empty: the model only ranks.",
         error_messages={"invalid": "Give a number, such as 0.5."},
     )
-    dictionary_file = _file("Dictionary file", ".json,application/json")
-    dictionary = forms.CharField(
+    dictionary_file = _file("Dictionary file", ".json,application/json", kind=_EitherFile)
+    dictionary = _EitherText(
         label="Or paste the dictionary",
-        required=False,
         strip=False,
         widget=forms.Textarea(attrs=_CODE),
     )
-    training_file = _file("Training file", ".json,application/json")
+    training_file = _file("Training file", ".json,application/json", required=False)
     training = forms.CharField(
         label="Or paste how it was trained",
         required=False,
@@ -91,6 +105,7 @@ class RegisterForm(forms.Form):
     background = _file(
         "Background rows",
         ".csv,.json,.jsonl,.ndjson",
+        required=False,
         help_text=(
             f"Rows of training data, at most {background.ROWS_MAX:,}: the reference for second opinions and "
             "what-ifs. CSV with the features as columns, JSON lines, or a JSON list."

@@ -78,6 +78,11 @@ MATRIX = {
     "overrides-submission-reject": Row(post="overrides.approve"),
     "overrides-submission-retry": Row(post="overrides.view"),
     "overrides-submission-undo": Row(post="overrides.view"),
+    # models
+    "models": Row(get="models.view"),
+    "models-new": Row(get="models.write", post="models.write"),
+    "models-version": Row(get="models.view"),
+    "models-measure": Row(post="models.write"),
     # serving
     "serving": Row(get="serving.view"),
     "serving-pill": Row(get="serving.view"),

@@ -55,6 +55,9 @@ class World:
             "key_id": self.key,
             "message_id": self.message,
             "prediction_id": self.prediction,
+            # The model that made it.
+            "name": "survival",
+            "version": "1",
         }
         route = ROUTES[name]
         return reverse(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from opsportal.explanations.selectors.importance import HEIGHT, WIDTH, Dependence
+from opsportal.explanations.selectors.dependence import HEIGHT, WIDTH, Dependence
 
 STRIP_HEIGHT, STRIP_SPREAD = 28.0, 9.0
 

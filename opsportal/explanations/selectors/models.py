@@ -74,7 +74,7 @@ def model_cards(name: str = "") -> list[ModelCard]:
     pks = [row.pk for row in ranked.only("pk")[: MODELS_SHOWN * VERSIONS_SHOWN]]
     rows: dict[int, list[VersionRow]] = defaultdict(list)
     incidents = Counter(version for _, version in newest_incidents())
-    for row in with_numbers(ModelVersion.objects.filter(pk__in=pks)).order_by("-id"):
+    for row in with_numbers(ModelVersion.objects.select_related("model").filter(pk__in=pks)).order_by("-id"):
         rows[row.model_id].append(
             VersionRow(
                 row=row,

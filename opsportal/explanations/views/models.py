@@ -13,12 +13,11 @@ from opsportal.accounts.access import needs
 from opsportal.core.errors import Forbidden, NotFound, PortalError
 from opsportal.core.http import Request, takes_uploads
 from opsportal.explanations.forms_models import RegisterForm
+from opsportal.explanations.selectors.dependence import dependence_choices, dependence_of
 from opsportal.explanations.selectors.importance import (
     ByDay,
     Importance,
     by_day,
-    dependence_choices,
-    dependence_of,
     importance_of,
     profiles_of,
 )
