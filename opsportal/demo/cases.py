@@ -110,6 +110,7 @@ _LABELS = {
     "... < 0 DM": "below 0 DM",
     "0 <= ... < 200 DM": "0 to 200 DM",
     "... >= 200 DM / salary assignments for at least 1 year": "200 DM or more, or a salary for a year",
+    "no checking account": "none",
     "no credits taken/ all credits paid back duly": "no credits taken, or all paid back duly",
     "critical account/ other credits existing (not at this bank)": "critical, or credits at other banks",
     "furniture/equipment": "furniture or equipment",

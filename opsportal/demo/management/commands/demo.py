@@ -73,6 +73,8 @@ class Command(BaseCommand):
     def _load(self, port: int) -> dict[str, Any]:
         remembered = json.loads(_LOGINS.read_text(encoding="utf-8")) if _LOGINS.exists() else {}
         password = next(iter(remembered.get("users", {}).values()), None) or _new_password()
+        # The broker does not run yet. The tick finds what is left to do.
+        settings.OUTBOX_NUDGE = False
         load_people(password)
         load_impressions()
         load_submissions()
