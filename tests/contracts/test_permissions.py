@@ -10,6 +10,7 @@ from pytest_django import Settings
 from opsportal.accounts import services as accounts
 from opsportal.accounts.models import User
 from opsportal.accounts.permissions import CAPABILITIES, SCOPES, Role
+from opsportal.explanations.services import asking
 from tests.conftest import make_person
 from tests.contracts.world import API, MANY, ROUTES, World, make_world
 
@@ -78,6 +79,13 @@ MATRIX = {
     "overrides-submission-reject": Row(post="overrides.approve"),
     "overrides-submission-retry": Row(post="overrides.view"),
     "overrides-submission-undo": Row(post="overrides.view"),
+    # explanations
+    "explain": Row(get="predictions.view", post="predictions.view"),
+    "explain-prediction": Row(get="predictions.view"),
+    "explain-again": Row(post="predictions.write"),
+    "explain-copied": Row(post="predictions.view"),
+    "explain-progress": Row(get="predictions.view"),
+    "explain-second-opinion": Row(get="predictions.view"),
     # models
     "models": Row(get="models.view"),
     "models-new": Row(get="models.write", post="models.write"),
@@ -118,8 +126,9 @@ MATRIX = {
 
 
 @pytest.fixture
-def world(settings: Settings, root: User) -> World:
-    """One row of everything."""
+def world(settings: Settings, root: User, monkeypatch: pytest.MonkeyPatch) -> World:
+    """One row of everything; nobody waits for a worker."""
+    monkeypatch.setattr(asking, "wait_for", lambda explanation, **_: explanation)
     settings.APPROVAL_MIN_ITEMS = MANY
     return make_world(root)
 

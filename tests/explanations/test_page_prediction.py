@@ -284,7 +284,8 @@ def test_copy__one_or_all__is_recorded_by_reason_and_without_values(
     assert "fare" not in told
     assert {"sex", "age", "pclass"} <= set(told)
     assert "Recorded that you told the customer this." in _text(everything)
-    assert withheld.status_code == 404
+    assert withheld.status_code == 400
+    assert "may not be told" in _text(withheld)
 
 
 def test_page__product__says_what_overrides_did_then_and_do_now(

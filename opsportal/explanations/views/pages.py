@@ -1,11 +1,12 @@
 """The page of one prediction: what was decided, why, and what may be told."""
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from opsportal.accounts.access import needs
+from opsportal.core.errors import Invalid
 from opsportal.core.http import Request
 from opsportal.explanations.models import Explanation, Method, State
 from opsportal.explanations.selectors.pages import PredictionPage, prediction_page
@@ -67,7 +68,9 @@ def copied(request: Request, prediction_id: str) -> HttpResponse:
     wanted = request.POST.get("reason", "")
     told = [reason.name for reason in _told(found) if wanted in {ALL_REASONS, reason.name}]
     if not told:
-        raise Http404
+        raise Invalid.at(
+            "reason", "not_told", "This may not be told to the customer."
+        )
     telling.note_told(actor=request.user, prediction=found, reasons=told, how=telling.COPIED)
     if request.htmx:
         return HttpResponse(status=204)
