@@ -113,6 +113,8 @@ _LABELS = {
     "no checking account": "none",
     "no credits taken/ all credits paid back duly": "no credits taken, or all paid back duly",
     "critical account/ other credits existing (not at this bank)": "critical, or credits at other banks",
+    "car (new)": "new car",
+    "car (used)": "used car",
     "furniture/equipment": "furniture or equipment",
     "radio/television": "radio or television",
     "... < 100 DM": "below 100 DM",
