@@ -19,10 +19,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from opsportal.core.errors import Invalid
+from opsportal.predictions.dictionary import as_text
 
 _READ_BYTES = 1_000_000
 # Longer than any text that is taken in, so that the text itself is refused, by name.
 _CELL_MAX = 1_000_000
+
+
+# How a column's values are wanted: IDs and words as text, the time of the prediction, or as they are.
+TEXT, MOMENT, VALUE = "text", "moment", "value"
+
+
+class Wanted(NamedTuple):
+    """A column to read, and how its values are wanted; a file without types gives text whatever is wanted."""
+
+    column: str
+    kind: str = VALUE
 
 
 class Row(NamedTuple):
@@ -44,11 +56,11 @@ class Table(ABC):
     rows: int | None = None
 
     @abstractmethod
-    def read(self, columns: Sequence[str], *, after: int, size: int) -> Iterator[list[Row]]:
+    def read(self, wanted: Sequence[Wanted], *, after: int, size: int) -> Iterator[list[Row]]:
         """The rows after that position in lists of at most `size`, each with the cells of these columns.
 
-        Cells of a typed table: text, numbers, flags, naive times in UTC, None where missing (NaN too).
-        Raises Invalid where the file cannot be read any further.
+        Cells of a typed table: text, numbers, flags, naive times in UTC as MOMENT, None where missing (NaN
+        too). Raises Invalid where the file cannot be read any further.
         """
 
 
@@ -105,9 +117,9 @@ class _Csv(Table):
         # Bytes that are no UTF-8 become half surrogate pairs: the row is refused, by its number.
         return self._path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
-    def read(self, columns: Sequence[str], *, after: int, size: int) -> Iterator[list[Row]]:
+    def read(self, wanted: Sequence[Wanted], *, after: int, size: int) -> Iterator[list[Row]]:
         csv.field_size_limit(_CELL_MAX)
-        places = [self.columns.index(name) for name in columns]
+        places = [self.columns.index(one.column) for one in wanted]
         pick = itemgetter(*places) if len(places) > 1 else lambda cells: (cells[places[0]],)
         width = len(self.columns)
         with self._open() as lines:
@@ -143,17 +155,18 @@ class _Parquet(Table):
         except pa.ArrowException as error:
             raise _unreadable(error) from None
 
-    def read(self, columns: Sequence[str], *, after: int, size: int) -> Iterator[list[Row]]:
+    def read(self, wanted: Sequence[Wanted], *, after: int, size: int) -> Iterator[list[Row]]:
         position = 0
+        names = list(dict.fromkeys(one.column for one in wanted))
         try:
             with pq.ParquetFile(self._path, pre_buffer=False) as file:
-                for batch in file.iter_batches(batch_size=size, columns=list(dict.fromkeys(columns))):
+                for batch in file.iter_batches(batch_size=size, columns=names):
                     skipped = min(max(after - position, 0), batch.num_rows)
                     position += skipped
                     if skipped == batch.num_rows:
                         continue
-                    values = {name: _values(batch.column(name).slice(skipped)) for name in batch.schema.names}
-                    cells = zip(*(values[name] for name in columns), strict=True)
+                    batch = batch.slice(skipped)
+                    cells = zip(*(_values(batch.column(name), kind) for name, kind in wanted), strict=True)
                     rows = [Row(number, row) for number, row in enumerate(cells, position + 1)]
                     position += len(rows)
                     yield rows
@@ -161,22 +174,32 @@ class _Parquet(Table):
             raise _unreadable(error) from None
 
 
-def _values(column: pa.Array) -> list[Any]:
+def _values(column: pa.Array, kind: str) -> list[Any]:
     """The column's values in Python's types; what has no counterpart in JSON as its usual text."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _values(column.dictionary_decode())
-    if pa.types.is_timestamp(kind):
+    there = column.type
+    if pa.types.is_dictionary(there):
+        return _values(column.dictionary_decode(), kind)
+    if pa.types.is_string(there) or pa.types.is_large_string(there):
+        texts: list[Any] = column.to_pylist()
+        return texts
+    if pa.types.is_timestamp(there):
         moments: list[Any] = (
             column.cast(pa.timestamp("us"), safe=False).to_numpy(zero_copy_only=False).tolist()
         )
-        return moments
-    if pa.types.is_floating(kind):
-        return [None if value != value else value for value in column.to_pylist()]
-    if pa.types.is_decimal(kind) or pa.types.is_date(kind) or pa.types.is_time(kind):
+        return moments if kind == MOMENT else [m if m is None else m.isoformat() for m in moments]
+    if pa.types.is_decimal(there) or pa.types.is_date(there) or pa.types.is_time(there):
         return [None if value is None else str(value) for value in column.to_pylist()]
     found: list[Any] = column.to_pylist()
-    return found
+    if pa.types.is_floating(there):
+        found = [None if value != value else value for value in found]
+    return [_as_text(value) for value in found] if kind == TEXT else found
+
+
+def _as_text(value: Any) -> Any:
+    """22423 as `22423`, and likewise 22423.0, which is how pandas writes a column with gaps."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return as_text(value) if isinstance(value, int) else value
 
 
 def _unreadable(error: Exception) -> Invalid:

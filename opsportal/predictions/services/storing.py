@@ -1,6 +1,7 @@
 """Write checked predictions, thousands at a time: the one place where their rows come to be."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -102,18 +103,22 @@ def _copy(constants: Sequence[Any], rows: Sequence[Checked]) -> dict[str, int]:
 
 
 def _execute_many(constants: Sequence[Any], rows: Sequence[Checked]) -> dict[str, int]:
-    moment = connection.ops.adapt_datetimefield_value
     places = ", ".join(["%s"] * (2 + len(COLUMNS)))
-    version_id, received_at = constants[0], moment(constants[1])
+    version_id, received_at = constants[0], _as_stored(constants[1])
     # Nobody else writes before this transaction ends: what is above is ours.
     highest = Prediction.objects.order_by().aggregate(highest=Max("pk"))["highest"] or 0
     with connection.cursor() as cursor:
         cursor.executemany(
             f"INSERT INTO {_TABLE} (version_id, received_at, {_NAMES}) VALUES ({places})"  # noqa: S608 names of the model
             " ON CONFLICT (prediction_id) DO NOTHING",
-            [(version_id, received_at, row[0], moment(row[1]), *row[2:-1]) for row in rows],
+            [(version_id, received_at, row[0], _as_stored(row[1]), *row[2:-1]) for row in rows],
         )
     return dict(Prediction.objects.filter(pk__gt=highest).order_by().values_list("prediction_id", "pk"))
+
+
+def _as_stored(moment: datetime) -> str:
+    """A time in UTC as Django writes it on SQLite, at a tenth of the cost."""
+    return moment.replace(tzinfo=None).isoformat(" ")
 
 
 def _contents(prediction_ids: Iterable[str]) -> dict[str, tuple[Any, ...]]:
