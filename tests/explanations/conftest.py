@@ -2,6 +2,7 @@
 
 import pytest
 
+import opsportal.explanations.engine  # noqa: F401  before anybody imports shap: see there
 from opsportal.events import outbox
 from opsportal.explanations.models import Explanation
 from opsportal.explanations.services import asking

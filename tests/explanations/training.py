@@ -1,6 +1,7 @@
 """Small models of every kind on one invented data set with categories, flags, missing values and a text."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import lightgbm
@@ -10,11 +11,10 @@ import skops.io
 import xgboost
 from django.conf import settings
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import AdaBoostClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -108,6 +108,7 @@ def as_categories(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+@cache
 def train_lightgbm(**parameters: Any) -> Trained:
     table, happened = frame()
     categories = as_categories(table)
@@ -122,6 +123,7 @@ def train_lightgbm(**parameters: Any) -> Trained:
     )
 
 
+@cache
 def train_xgboost(**parameters: Any) -> Trained:
     table, happened = frame()
     categories = as_categories(table)
@@ -129,9 +131,7 @@ def train_xgboost(**parameters: Any) -> Trained:
     booster = xgboost.train(
         {**given, **parameters}, xgboost.DMatrix(categories, happened, enable_categorical=True), 25
     )
-    return Trained(
-        "xgboost", bytes(booster.save_raw("ubj")), booster, categories, logged(table), DICTIONARY
-    )
+    return Trained("xgboost", bytes(booster.save_raw("ubj")), booster, categories, logged(table), DICTIONARY)
 
 
 def prepared(estimator: Any) -> Pipeline:
@@ -160,20 +160,25 @@ def train_sklearn(model: Any) -> Trained:
     return Trained("skops", skops.io.dumps(model), model, table, logged(table), DICTIONARY)
 
 
+@cache
 def train_forest() -> Trained:
     return train_sklearn(prepared(RandomForestClassifier(20, max_depth=6, random_state=3)))
 
 
+@cache
 def train_boosted() -> Trained:
     return train_sklearn(prepared(HistGradientBoostingClassifier(max_iter=15, random_state=3)))
 
 
+@cache
 def train_linear() -> Trained:
     return train_sklearn(prepared(LogisticRegression()))
 
 
-def train_neighbours() -> Trained:
-    return train_sklearn(prepared(KNeighborsClassifier(algorithm="brute")))
+@cache
+def train_unusual() -> Trained:
+    """A model of which nothing but its predictions is known."""
+    return train_sklearn(prepared(AdaBoostClassifier(n_estimators=5, random_state=3)))
 
 
 TEXTS = [
@@ -191,6 +196,7 @@ TEXT_DICTIONARY = {
 }
 
 
+@cache
 def train_text(**parameters: Any) -> Trained:
     given = {"ngram_range": (1, 2), "sublinear_tf": True, **parameters}
     model = make_pipeline(TfidfVectorizer(**given), LogisticRegression(C=10))

@@ -47,7 +47,8 @@ class LightGBMTrees:
         except (lightgbm.basic.LightGBMError, ValueError, TypeError) as error:
             raise EngineError(f"LightGBM cannot read the file: {error}.") from error
         told = head(text)
-        self._sigmoid = 1.0
+        # What one unit of the trees' sum is worth in log-odds.
+        self._scale = 1.0
         self.space = self._find_space(told)
         names = self._booster.feature_name()
         nameless = all(name == f"Column_{place}" for place, name in enumerate(names))
@@ -55,6 +56,9 @@ class LightGBMTrees:
         self.inputs = tuple(feature.name for feature in features)
         self._columns = _columns(features, _categorical_columns(text, told), self._booster.pandas_categorical)
         self.trees = self._booster.num_trees()
+        if "average_output" in told:
+            # A random forest's output is the mean of its trees; contributions and raw scores are their sum.
+            self._scale /= self.trees
         self.name = f"lightgbm {lightgbm.__version__} pred_contrib"
 
     def _find_space(self, told: dict[str, str]) -> str:
@@ -69,7 +73,7 @@ class LightGBMTrees:
         if objective in _LOGISTIC:
             for word in words:
                 if word.startswith("sigmoid:"):
-                    self._sigmoid = float(word.removeprefix("sigmoid:"))
+                    self._scale = float(word.removeprefix("sigmoid:"))
             return LOG_ODDS
         if objective not in _PLAIN or "sqrt" in words:
             raise EngineError(
@@ -81,8 +85,8 @@ class LightGBMTrees:
     def explain(self, rows: Sequence[Row]) -> Contributions:
         """Attributions of every row."""
         values = matrix(self._columns, rows)
-        contributions = self._predict(values, pred_contrib=True) * self._sigmoid
-        margin = self._predict(values, raw_score=True) * self._sigmoid
+        contributions = self._predict(values, pred_contrib=True) * self._scale
+        margin = self._predict(values, raw_score=True) * self._scale
         return Contributions(
             base=contributions[:, -1],
             values=contributions[:, :-1],
@@ -92,7 +96,7 @@ class LightGBMTrees:
 
     def score(self, rows: Sequence[Row]) -> Array:
         """The model's probability of every row, or its score: shape (n,)."""
-        return self._scores(self._predict(matrix(self._columns, rows), raw_score=True) * self._sigmoid)
+        return self._scores(self._predict(matrix(self._columns, rows), raw_score=True) * self._scale)
 
     def _scores(self, margin: Array) -> Array:
         if self.space == SCORE:

@@ -1,10 +1,13 @@
 """XGBoost models, explained by the library's own contributions: the same numbers as shap's TreeExplainer."""
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from opsportal.explanations.engine.columns import (
     Column,
@@ -22,7 +25,7 @@ from opsportal.explanations.engine.contributions import (
     EngineError,
     Row,
 )
-from opsportal.predictions.dictionary import Feature, FeatureDictionary
+from opsportal.predictions.dictionary import Feature, FeatureDictionary, Value, as_number, as_text
 
 try:
     import xgboost
@@ -39,6 +42,9 @@ _PLAIN = {
 }  # fmt: skip
 # The library refuses infinities; to any threshold of a tree these are as far away.
 _FLOAT32 = float(np.finfo(np.float32).max)
+_UNSEEN = -2.0
+# Of pandas.
+_MISSING_CODE = -1
 
 
 class XGBoostTrees:
@@ -66,7 +72,8 @@ class XGBoostTrees:
         )
         self.inputs = tuple(feature.name for feature in features)
         self._types = self._booster.feature_types or ["float"] * count
-        self._columns = _columns(features, self._types, _categories(self._booster, self._types))
+        self._kept = _categories(self._booster, self._types)
+        self._columns = _columns(features, self._types, self._kept)
         best = self._booster.attr("best_iteration")
         self.trees = int(best) + 1 if best is not None else self._booster.num_boosted_rounds()
         self._range = (0, self.trees if best is not None else 0)
@@ -88,18 +95,42 @@ class XGBoostTrees:
         return self._predict(self._matrix(rows))
 
     def _matrix(self, rows: Sequence[Row]) -> "xgboost.DMatrix":
-        values = np.clip(matrix(self._columns, rows), -_FLOAT32, _FLOAT32)
+        codes = np.clip(matrix(self._columns, rows), -_FLOAT32, _FLOAT32)
+        places = list(self._kept)
+        values = self._with_unseen(codes, rows) if (codes[:, places] == _UNSEEN).any() else codes
         return xgboost.DMatrix(
             values,
             feature_names=self._booster.feature_names,
-            feature_types=self._types,
+            feature_types=self._types if values is codes else None,
             enable_categorical=True,
             # Waking more threads for one row takes longer than the row.
             nthread=1 if len(rows) == 1 else None,
         )
 
+    def _with_unseen(self, codes: Array, rows: Sequence[Row]) -> pd.DataFrame:
+        """The rows as a frame of pandas categories: what to do with one never seen, XGBoost itself decides.
+
+        From 3.1 on it refuses most of them, and takes some for another one.
+        """
+        columns: dict[str, Any] = {}
+        for place, name in enumerate(self._booster.feature_names or ()):
+            column = codes[:, place]
+            if place in self._kept:
+                kept = list(self._kept[place])
+                for number in np.flatnonzero(column == _UNSEEN).tolist():
+                    category = _as_category(rows[number].get(self.inputs[place]), kept[0], self.inputs[place])
+                    if category not in kept:
+                        kept.append(category)
+                    column[number] = kept.index(category)
+                column = pd.Categorical.from_codes(np.nan_to_num(column, nan=_MISSING_CODE).astype(int), kept)
+            columns[name] = column
+        return pd.DataFrame(columns)
+
     def _predict(self, values: "xgboost.DMatrix", **how: bool) -> Array:
-        found = self._booster.predict(values, iteration_range=self._range, **how)
+        try:
+            found = self._booster.predict(values, iteration_range=self._range, **how)
+        except xgboost.core.XGBoostError as error:
+            raise EngineError(f"The model cannot read the values: {_reason(error)}") from error
         return np.asarray(found, dtype=np.float64)
 
 
@@ -132,19 +163,29 @@ def _categories(booster: "xgboost.Booster", types: Sequence[str]) -> dict[int, l
 
 
 def _columns(features: Sequence[Feature], types: Sequence[str], kept: dict[int, list[Any]]) -> list[Column]:
-    """Each feature's column. A category never seen is a code that no tree knows, which is not "missing"."""
+    """Each feature's column. A category never seen is not a missing one: it has a code that no tree knows."""
     columns = []
     for place, (feature, kind) in enumerate(zip(features, types, strict=True)):
         if kind != "c":
             columns.append(numeric(feature))
         elif kept.get(place):
-            columns.append(coded(feature.name, kept[place], unseen=float(len(kept[place]))))
+            columns.append(coded(feature.name, kept[place], unseen=_UNSEEN))
         else:
             columns.append(categorical(feature, unseen=float(len(feature.categories))))
     return columns
 
 
+def _as_category(value: Value, known: Any, name: str) -> Any:
+    """The value in the type of the categories of training."""
+    if isinstance(known, str):
+        return as_text(value)
+    number = as_number(value)
+    if not math.isfinite(number):
+        raise EngineError(f"The model cannot read the values: the categories of “{name}” are numbers.")
+    return type(known)(number)
+
+
 def _reason(error: Exception) -> str:
-    """The library's message without its place in the source and its stack trace."""
-    line = str(error).strip().splitlines()[0]
-    return line.partition("Check failed:")[2].strip() or line
+    """The library's message without the time, its place in the source and its stack trace."""
+    line = re.sub(r"^\[[\d:]+\] \S+: ", "", str(error).strip().splitlines()[0])
+    return line.removeprefix("Check failed: ").strip()
