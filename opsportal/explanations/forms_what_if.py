@@ -1,6 +1,5 @@
 """The form of a what-if: one field for each thing that may be varied, filled with its present value."""
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -153,7 +152,6 @@ def _field(thing: Changeable, logged: Mapping[str, Value], values: Mapping[str, 
     if feature.type == NUMBER:
         if words := _range_words(feature):
             hints.append(f"{words}.")
-        hints.append("Empty means not provided.")
         return _NumberField(
             feature,
             before,
@@ -162,7 +160,6 @@ def _field(thing: Changeable, logged: Mapping[str, Value], values: Mapping[str, 
             help_text=escape(" ".join(hints)),
             **about,
         )
-    hints.append("Empty means not provided.")
     text = _typed(now)
     widget: forms.Widget = forms.TextInput()
     if "\n" in text or len(text) > _LONG:
@@ -216,7 +213,7 @@ def _number_widget(feature: Feature, now: Value) -> forms.Widget:
 
 
 def _range_words(feature: Feature) -> str:
-    low, high = (_plain(feature.low), _plain(feature.high))
+    low, high = (_plain(feature, feature.low), _plain(feature, feature.high))
     if low and high:
         return f"From {low} to {high}"
     if low:
@@ -224,8 +221,8 @@ def _range_words(feature: Feature) -> str:
     return f"At most {high}" if high else ""
 
 
-def _plain(bound: float | None) -> str:
-    return "" if bound is None else json.dumps(int(bound) if bound == int(bound) else bound)
+def _plain(feature: Feature, bound: float | None) -> str:
+    return "" if bound is None else feature.show(int(bound) if bound == int(bound) else bound)
 
 
 def _hint(hints: list[str], now: Value, before: Value) -> str:

@@ -1,6 +1,7 @@
 """Two predictions side by side: the differences add up, and both looks are recorded."""
 
 import math
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -133,7 +134,8 @@ def test_differences__no_probability__are_in_the_score_itself() -> None:
 
     assert not found.in_points
     assert (found.total, found.total_effect) == (2.5, "+2.5")
-    assert found.sentence == "2.5 higher: Age +2.5."
+    assert found.headline == "2.5 higher"
+    assert found.made_of == "The difference is made of Age +2.5."
 
 
 def test_differences__different_units__are_not_subtracted() -> None:
@@ -143,22 +145,18 @@ def test_differences__different_units__are_not_subtracted() -> None:
 
     assert found.total is found.start is None
     assert {row.difference for row in found.rows} == {None}
-    assert "different units" in found.sentence
+    assert "different units" in found.made_of
     assert not found.one_model
 
 
-def test_sentence__names_the_three_largest_and_the_rest() -> None:
+def test_words__name_the_three_largest_and_the_rest() -> None:
     found = _compared(_explained([0, 0, 0, 0, 0]), _explained([2, -1, 0.5, 0, 0.25]))
 
-    names = found.sentence.split(": ")[1]
-    assert found.sentence.startswith(f"{found.total_effect.lstrip('+')} points higher: Age +")
-    assert [part.rpartition(" ")[0] for part in names.split(", ")] == [
-        "Age",
-        "Sex",
-        "Deck",
-        "everything else",
-    ]
-    assert _compared(_explained([0] * 5), _explained([0] * 5)).sentence == "The same score."
+    names = re.findall(r"(?:made of |, | and )([A-Za-z ]+) [+−]", found.made_of)
+    assert found.headline == f"{found.total_effect.lstrip('+')} points higher"
+    assert names == ["Age", "Sex", "Deck", "everything else"]
+    same = _compared(_explained([0] * 5), _explained([0] * 5))
+    assert (same.headline, same.made_of) == ("The same score", "")
 
 
 @pytest.mark.parametrize(

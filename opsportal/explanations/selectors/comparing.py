@@ -143,20 +143,26 @@ class Comparison:
         return tuple(row for row in self.rows if row.differs)
 
     @property
-    def sentence(self) -> str:
-        """The difference in words: `12.3 points lower: class −10.1, age −3.2, and 5 others +1.0.`"""
+    def headline(self) -> str:
+        """The difference in words: `12.3 points lower`."""
         if self.total is None:
-            return "The two scores are counted in different units, so they cannot be subtracted."
+            return "Two different measures"
         size = _written(self.total, in_points=self.in_points).lstrip("+" + MINUS)
         unit = " points" if self.in_points else ""
-        head = f"{size}{unit} {'higher' if self.total > 0 else 'lower'}" if self.total else "The same score"
+        return f"{size}{unit} {'higher' if self.total > 0 else 'lower'}" if self.total else "The same score"
+
+    @property
+    def made_of(self) -> str:
+        """Where the difference comes from, in a sentence; empty where nothing differs."""
+        if self.total is None:
+            return "The two scores are counted in different units, so they cannot be subtracted."
         parts = [f"{row.label} {row.effect}" for row in self.rows[:3] if row.size >= _NOTHING]
         rest = self.total - math.fsum(row.difference or 0.0 for row in self.rows[: len(parts)])
         if not parts:
-            return f"{head}."
+            return ""
         if abs(rest) >= _NOTHING:
             parts.append(f"everything else {_written(rest, in_points=self.in_points)}")
-        return f"{head}: {', '.join(parts)}."
+        return f"The difference is made of {_listed(parts)}."
 
 
 def side_of(
@@ -238,6 +244,10 @@ def written_score(score: float, *, in_points: bool) -> str:
     if 99.95 <= percent < 100:
         return ">\N{NO-BREAK SPACE}99.9\N{NO-BREAK SPACE}%"
     return f"{percent:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _listed(parts: list[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def _amount(reason: Reason | None, in_points: bool) -> float:

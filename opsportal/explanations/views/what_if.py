@@ -76,7 +76,7 @@ def what_if(request: Request, prediction_id: str) -> HttpResponse:
                 response[name] = value
             return response
         url = reverse("explain-what-if", args=[prediction_id])
-        return redirect(f"{url}?changes={asked.pk}#answer")
+        return redirect(f"{url}?changes={asked.pk}")
     found = _asked(request, prediction)
     if found is None:
         return _page(request, prediction, dictionary, WhatIfForm(things=things, logged=logged))
