@@ -38,6 +38,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "overrides": ("Overrides", ("submission", "override", "block", "boost", "opt_out")),
     "lookups": ("Look-ups of customers", ("customer",)),
     "predictions": ("Look-ups of predictions", ("prediction",)),
+    "models": ("Models and what they predicted", ("model", "model_version")),
     "serving": ("Serving store", ("store", "outbox")),
     "people": ("People and roles", ("person",)),
     "keys": ("API keys", ("key",)),
@@ -46,6 +47,8 @@ ICONS = {
     "submission": "submissions",
     "customer": "privacy",
     "prediction": "explain",
+    "model": "model",
+    "model_version": "model",
     "store": "serving",
     "outbox": "refresh",
     "person": "user",
@@ -64,6 +67,9 @@ VERB_ICONS = {
     "submission.retried": "refresh",
     "customer.looked_up": "search",
     "prediction.looked_up": "search",
+    "model.ready": "check",
+    "model.refused": "failed",
+    "model.importance_wanted": "refresh",
     "serving.rebuild_wanted": "refresh",
     "serving.drift_repaired": "tools",
     "overrides.tidied": "ended",
@@ -78,6 +84,9 @@ TONES = {
     "customer.looked_up": "privacy",
     "prediction.looked_up": "privacy",
     "prediction.told": "privacy",
+    "model.registered": "model",
+    "model.ready": "live",
+    "model.refused": "failed",
     "serving.drift_repaired": "waiting",
     "serving.rebuild_wanted": "model",
 }
@@ -231,6 +240,8 @@ def _url(event: Event) -> str:
     match event.subject_type:
         case "submission":
             return reverse("overrides-submission", args=[event.subject_id])
+        case "model":
+            return f"{reverse('models')}?model={event.subject_id}"
         case "store" | "outbox":
             return reverse("serving")
     return ""
@@ -243,6 +254,8 @@ def subject_of(event: Event) -> str:
             return f"#{event.subject_id}"
         case "customer":
             return f"customer {shown_target(Kind.OPT_OUT, event.subject_id)}"
+        case "model":
+            return event.subject_id
         case "key":
             return f"key {event.subject_id}"
         case "store":
