@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from opsportal.core.errors import NotFound
 from opsportal.predictions.models import ModelVersion, Prediction
@@ -11,6 +11,7 @@ from opsportal.predictions.words import words_of
 
 # The order of every list of predictions, for core.pagination.keyset_page.
 NEWEST_FIRST = ("-predicted_at", "-id")
+_NEWEST_SEEN = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ def find_predictions(wanted: LookUp) -> QuerySet[Prediction]:
     """The predictions that match, newest first, with their versions and models; read them by pages."""
     found = Prediction.objects.select_related("version__model").order_by(*NEWEST_FIRST)
     if wanted.model or wanted.version:
-        found = found.filter(_of_versions(wanted))
+        found = _of_versions(found, wanted)
     if wanted.prediction_id:
         found = found.filter(prediction_id=wanted.prediction_id)
     if wanted.customer_key:
@@ -94,11 +95,24 @@ def _same_customer(key: str) -> Q:
     return ~Q(customer_key="") & Q(customer_key=key)
 
 
-def _of_versions(wanted: LookUp) -> Q:
+def _of_versions(found: QuerySet[Prediction], wanted: LookUp) -> QuerySet[Prediction]:
     versions = ModelVersion.objects.all()
     if wanted.model:
         versions = versions.filter(model__name=wanted.model)
     if wanted.version:
         versions = versions.filter(version=wanted.version)
     pks = list(versions.values_list("pk", flat=True))
-    return Q(version=pks[0]) if len(pks) == 1 else Q(version__in=pks)
+    if not wanted.is_narrow and (len(pks) == 1 or not _common(wanted, pks)):
+        return found.filter(version=pks[0]) if len(pks) == 1 else found.filter(version__in=pks)
+    # Without the versions' index, which no database may begin at: a version has a million predictions, a
+    # customer a few; and several versions would have to be sorted, where the newest of all are sorted already.
+    return found.alias(of_version=F("version") + 0).filter(of_version__in=pks)
+
+
+def _common(wanted: LookUp, versions: list[int]) -> bool:
+    """Whether a page of these versions is soon found among the newest predictions of all."""
+    newest = Prediction.objects.order_by(*NEWEST_FIRST)
+    if wanted.until:
+        newest = newest.filter(predicted_at__lt=wanted.until)
+    seen = newest.values_list("version", flat=True)[:_NEWEST_SEEN]
+    return sum(pk in versions for pk in seen) >= _NEWEST_SEEN // 10
