@@ -369,7 +369,11 @@ LOGGING = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"django_structlog": {"level": "WARNING"}},
+    "loggers": {
+        "django_structlog": {"level": "WARNING"},
+        # Making a letter's font, it would tell the log which characters the letter has.
+        "fontTools": {"level": "WARNING"},
+    },
 }
 structlog.configure(
     processors=[

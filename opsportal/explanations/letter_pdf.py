@@ -16,9 +16,9 @@ from opsportal.core import clock
 from opsportal.explanations.selectors.letters import BULLET, HEADING, LANGUAGE, Letter
 
 # DIN 5008 and BS 1808 agree on what matters: the address shows in the window of an envelope.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 25, 20, 20, 22
-_ADDRESS_TOP, _ADDRESS_WIDTH, _BODY_TOP = 50, 85, 98
-_SIZE, _LINE = 10.5, 5.2
+_LEFT, _RIGHT, _TOP, _BOTTOM = 25, 20, 20, 15
+_ADDRESS_TOP, _ADDRESS_WIDTH, _BODY_TOP = 50, 85, 92
+_SIZE, _LINE = 10, 5
 _FONT = "DejaVu"
 # What stands for a character that the font lacks; the font has this one.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -59,7 +59,11 @@ def letter_pdf(letter: Letter) -> bytes:
     write(letter.date, after=_LINE)
     write(letter.title, style="B", after=_LINE)
     write(letter.greeting, after=_LINE / 2)
+    listing = False
     for paragraph in letter.paragraphs:
+        if listing and paragraph.kind != BULLET:
+            pdf.set_y(pdf.get_y() + _LINE / 3)
+        listing = paragraph.kind == BULLET
         if paragraph.kind == HEADING:
             # A heading alone at the foot of a page belongs to the next one.
             if pdf.will_page_break(4 * _LINE):
@@ -74,9 +78,9 @@ def letter_pdf(letter: Letter) -> bytes:
             write(paragraph.text, after=_LINE / 2)
     if pdf.will_page_break(6 * _LINE):
         pdf.add_page()
-    write(letter.closing, after=3 * _LINE)
+    write(letter.closing, after=2.5 * _LINE)
     if letter.signature:
-        write(letter.signature, after=_LINE)
+        write(letter.signature)
     pdf.set_y(pdf.get_y() + _LINE)
     pdf.set_font(_FONT, "", 8)
     pdf.set_text_color(90)

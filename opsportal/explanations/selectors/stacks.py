@@ -17,6 +17,8 @@ _VERSIONS_AMONG = 10_000
 # Thinner layers cannot be told apart; the other reasons are drawn as one.
 _LAYERS = 20
 _VALUE_MAX = 60
+# Rounds of the search for an order, and what counts as a shorter way.
+_ROUNDS, _GAIN = 20, 1e-9
 REST = "All other reasons"
 # Keeps shap's plot from rewriting a text that reads as a number: 00701 would become 701.
 VERBATIM = "\N{WORD JOINER}"
@@ -190,21 +192,35 @@ def _plotted(
 
 
 def _places(vectors: Sequence[Sequence[float]]) -> list[int]:
-    """For each vector its place, from 1, on a walk that goes from the largest sum to the nearest left.
+    """For each vector its place, from 1, in a row in which alike ones stand side by side.
 
-    Alike predictions end up side by side. O(n²) distances: 20 ms for 200 of 20.
+    From the largest sum to the smallest at first; then stretches are turned round as long as that makes
+    the way along the row shorter (2-opt, Croes 1958). O(n²) a round: 0.1 s for 200 vectors of 20.
     """
-    if not vectors:
-        return []
-    left = set(range(len(vectors)))
-    here = max(left, key=lambda i: (math.fsum(vectors[i]), -i))
+    row = sorted(range(len(vectors)), key=lambda i: -math.fsum(vectors[i]))
+    apart = [[math.dist(one, other) for other in vectors] for one in vectors]
+    for _ in range(_ROUNDS):
+        if not _turned_round(row, apart):
+            break
     places = [0] * len(vectors)
-    for place in range(1, len(vectors) + 1):
-        places[here] = place
-        left.discard(here)
-        if left:
-            here = min(left, key=lambda i: (math.dist(vectors[here], vectors[i]), i))
+    for place, i in enumerate(row, 1):
+        places[i] = place
     return places
+
+
+def _turned_round(row: list[int], apart: Sequence[Sequence[float]]) -> bool:
+    """Turn stretches of the row round where that shortens the way; whether any was."""
+    found = False
+    for start in range(1, len(row) - 1):
+        for end in range(start + 1, len(row)):
+            before, first, last = row[start - 1], row[start], row[end]
+            gain = apart[before][first] - apart[before][last]
+            if end + 1 < len(row):
+                gain += apart[last][row[end + 1]] - apart[first][row[end + 1]]
+            if gain > _GAIN:
+                row[start : end + 1] = row[start : end + 1][::-1]
+                found = True
+    return found
 
 
 def _distinct(labels: Sequence[str]) -> list[str]:
