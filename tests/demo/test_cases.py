@@ -1,13 +1,19 @@
 """The demo's data and the dictionaries that word it."""
 
+from collections.abc import Callable, Sequence
+
 import pytest
 
 from opsportal.demo import cases
 from opsportal.demo.cases import AYOUB, VESTROM, Case
-from opsportal.predictions.dictionary import CATEGORY, FLAG, NUMBER, read_dictionary
+from opsportal.predictions.dictionary import CATEGORY, FLAG, NUMBER, Feature, Group, read_dictionary
 
 NAMES = ("titanic", "credit", "clicks")
-READERS = {"titanic": cases.passengers, "credit": cases.applications, "clicks": cases.showings}
+READERS: dict[str, Callable[[], Sequence[Case]]] = {
+    "titanic": cases.passengers,
+    "credit": cases.applications,
+    "clicks": cases.showings,
+}
 
 
 @pytest.fixture(params=NAMES)
@@ -18,7 +24,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_dictionary__every_feature__is_worded_whichever_way_it_pushes(name: str) -> None:
     words = read_dictionary(cases.dictionary(name))
 
-    pushing = [*words.inputs, *words.groups]
+    pushing: list[Feature | Group] = [*words.inputs, *words.groups]
     assert [item.name for item in pushing if not item.up or not item.down] == []
     assert [item.name for item in pushing if not item.tellable and not item.withheld] == []
     assert [item.name for item in pushing if item.tellable and item.withheld] == []
