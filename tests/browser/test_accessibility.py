@@ -112,6 +112,11 @@ def refuse_rebuild(page: Page) -> None:
         page.get_by_role("dialog").get_by_role("button", name="Rebuild the store").click()
 
 
+def unfold(page: Page) -> None:
+    for fold in page.get_by_role("main").locator("summary").all():
+        fold.click()
+
+
 STOPS = [
     Stop("sign in", "", "/account/sign-in/"),
     Stop("sign in, session ended", "", "/account/sign-in/?ended"),
@@ -175,6 +180,12 @@ STOPS = [
     Stop("submission, applied", "ana", "/overrides/submissions/{applied}/"),
     Stop("submission, failed", "ana", "/overrides/submissions/{failed}/"),
     Stop("submission, given up", "ana", "/overrides/submissions/{cancelled}/"),
+    Stop("models", "dana", "/models/"),
+    Stop("models, one name", "ana", "/models/?model=titanic"),
+    Stop("new model", "dana", "/models/new/?model=titanic"),
+    Stop("new model, refused", "dana", "/models/new/", send("Register this model")),
+    Stop("model version", "dana", "/models/titanic/2026.2/", unfold),
+    Stop("model version, read only", "ana", "/models/credit/2026.1/?feature=purpose"),
     Stop("serving", "ana", "/serving/"),
     Stop("serving, to rebuild", "root", "/serving/", click("link", "Rebuild the store")),
     Stop("serving, rebuild refused", "root", "/serving/", refuse_rebuild),
@@ -193,6 +204,7 @@ NO_PAGES = {
     "activity-export",
     "api-schema",
     "healthz",
+    "models-measure",
     "overrides-export",
     "overrides-submission-apply",
     "overrides-submission-approve",
