@@ -230,7 +230,7 @@ def additivity_problem(base: float, total: float, margin: float, *, single: bool
     total: the sum of the attributions. single: the model computes in float32.
     """
     tolerance = max(TOLERANCE, SINGLE_PRECISION_TOLERANCE * max(1.0, abs(margin))) if single else TOLERANCE
-    if abs(margin - base - total) <= tolerance:
+    if math.isfinite(margin) and abs(margin - base - total) <= tolerance:
         return ""
     return (
         f"The base {base:.9g} and the attributions {total:.9g} make {base + total:.9g}; the model's output "
@@ -249,7 +249,7 @@ def score_problem(version: ModelVersion, engine: Engine, score: float, logged: f
     decimals = version.training.get("score_decimals")
     if isinstance(decimals, int) and 0 <= decimals <= 15:
         tolerance += 0.5 * 10.0**-decimals
-    if abs(score - logged) <= tolerance:
+    if math.isfinite(logged) and abs(score - logged) <= tolerance:
         return ""
     return f"The model gives {score:.9g} now; {logged:.9g} was logged."
 
