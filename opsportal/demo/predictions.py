@@ -84,22 +84,26 @@ def load_models(models: Sequence[DemoModel]) -> None:
         "clicks": training.train_clicks,
     }
     dana = User.objects.get(username="dana")
+    loaded = []
     for model in models:
         trained = trainers[model.name]()
         with transaction.atomic():
-            for version in trained:
-                _load(dana, model, version)
+            loaded += [_load(dana, model, version) for version in trained]
+    # After every explanation, which somebody may be waiting for. The hourly tick makes up for a lost one.
+    with transaction.atomic():
+        for version in loaded:
+            outbox.send(task=PROFILE_TASK, key=version.pk)
 
 
-def _load(actor: User, model: DemoModel, trained: "Trained") -> None:
+def _load(actor: User, model: DemoModel, trained: "Trained") -> ModelVersion:
     version = _registered(actor, model, trained)
     for first in range(0, len(trained.predictions), BATCH_MAX):
         batch = trained.predictions[first : first + BATCH_MAX]
         outcomes = take_in(actor=actor, model=model.name, version=version.version, predictions=batch)
         if bad := next((outcome for outcome in outcomes if outcome.result == Result.REFUSED), None):
             raise RuntimeError(f"The demo's prediction {bad.prediction_id} was refused: {bad.errors}")
-    outbox.send(task=PROFILE_TASK, key=version.pk)
     _want_explanations(version)
+    return version
 
 
 def _registered(actor: User, model: DemoModel, trained: "Trained") -> ModelVersion:
