@@ -6,6 +6,7 @@ from typing import Any, cast
 from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
+from django.http import QueryDict
 
 from opsportal.core.errors import Invalid, PortalError
 from opsportal.predictions import background
@@ -135,7 +136,7 @@ class RegisterForm(forms.Form):
         return data
 
     def _take_json(self, data: dict[str, Any], name: str, what: str, most: int) -> None:
-        file: UploadedFile | None = data.pop(f"{name}_file", None)
+        file: UploadedFile[Any] | None = data.pop(f"{name}_file", None)
         text: str = data.get(name) or ""
         data[name] = None
         if file is None and not text.strip():
@@ -157,8 +158,9 @@ class RegisterForm(forms.Form):
         with contextlib.suppress(UnicodeDecodeError):
             text = content.decode("utf-8-sig")
             if "\0" not in text:
-                self.data = cast(Any, self.data).copy()
-                self.data[name] = text
+                data = cast(QueryDict, self.data).copy()
+                data[name] = text
+                self.data = data
 
     def show_refusal(self, error: PortalError) -> None:
         """Put a refusal beside its fields; a place inside a JSON object or the rows is named before it."""

@@ -377,22 +377,24 @@ def _compression(head: bytes) -> tuple[str, bytes]:
     for begins, name in ((b"\x04\x22\x4d\x18", "lz4"), (b"\x28\xb5\x2f\xfd", "zstd")):
         if head.startswith(begins):
             return name, b""
-    for begins, name, opened in (
-        (rb"\x1f\x8b\x08", "gzip", lambda: zlib.decompressobj(wbits=31).decompress(head, HEAD)),
-        (rb"BZh[1-9]1AY&SY", "bzip2", lambda: bz2.BZ2Decompressor().decompress(head, HEAD)),
-        (rb"\xfd7zXZ\0", "xz", lambda: lzma.LZMADecompressor(memlimit=2**28).decompress(head, HEAD)),
-        (rb"\x5d\0\0", "lzma", lambda: lzma.LZMADecompressor(memlimit=2**28).decompress(head, HEAD)),
-        (rb"\x78[\x01\x5e\x9c\xda]", "zlib", lambda: zlib.decompressobj().decompress(head, HEAD)),
-    ):
-        if re.match(begins, head, re.DOTALL):
+    for pattern, name, opened in _PACKED:
+        if re.match(pattern, head, re.DOTALL):
             try:
-                return name, opened()
+                return name, opened(head)
             except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error):
                 # A text may begin with x^ as zlib does; the others cannot be anything else.
                 return ("", b"") if name == "zlib" else (name, b"")
     return "", b""
 
 
+# How it begins, what it is called, and how its beginning is unpacked.
+_PACKED: tuple[tuple[bytes, str, Callable[[bytes], bytes]], ...] = (
+    (rb"\x1f\x8b\x08", "gzip", lambda head: zlib.decompressobj(wbits=31).decompress(head, HEAD)),
+    (rb"BZh[1-9]1AY&SY", "bzip2", lambda head: bz2.BZ2Decompressor().decompress(head, HEAD)),
+    (rb"\xfd7zXZ\0", "xz", lambda head: lzma.LZMADecompressor(memlimit=2**28).decompress(head, HEAD)),
+    (rb"\x5d\0\0", "lzma", lambda head: lzma.LZMADecompressor(memlimit=2**28).decompress(head, HEAD)),
+    (rb"\x78[\x01\x5e\x9c\xda]", "zlib", lambda head: zlib.decompressobj().decompress(head, HEAD)),
+)
 # How it begins, and what it is.
 _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"\x89HDF\r\n\x1a\n", "This is an HDF5 file, such as Keras writes; it cannot be explained here."),

@@ -253,10 +253,12 @@ def test_upload__large_model__goes_through_a_temporary_file(
 ) -> None:
     settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10_000
     seen: list[Any] = []
-    monkeypatch.setattr(
-        "opsportal.explanations.views.models.register_model",
-        lambda **given: seen.append(given["file"]) or register_model(**given),
-    )
+
+    def notice(**given: Any) -> ModelVersion:
+        seen.append(given["file"])
+        return register_model(**given)
+
+    monkeypatch.setattr("opsportal.explanations.views.models.register_model", notice)
 
     response = client_for(dana).post(URL, form())
 

@@ -204,10 +204,10 @@ def test_version__refused__gives_the_reasons(client_for: ClientFor, dana: User) 
 
 def test_version__file_that_was_swapped__says_that_it_is_another(client_for: ClientFor, dana: User) -> None:
     version = make_version()
-    default_storage.delete(version.file.name)
+    default_storage.delete(str(version.file.name))
     default_storage.save(version.file.name, ContentFile(b"something else"))
     swapped = text_of(client_for(dana))
-    default_storage.delete(version.file.name)
+    default_storage.delete(str(version.file.name))
     gone = text_of(client_for(dana))
 
     assert "it is another one" in swapped
@@ -223,7 +223,7 @@ def test_version__swapped_for_one_of_the_same_size__is_an_incident(client_for: C
     prediction = make_prediction(version, score=0.5)
     content = bytearray(version.file.read())
     content[-3] ^= 1
-    Path(settings.MEDIA_ROOT, version.file.name).write_bytes(content)
+    Path(settings.MEDIA_ROOT, str(version.file.name)).write_bytes(content)
     forget()
 
     wanted = asking.want_explanation(actor=None, prediction=prediction)

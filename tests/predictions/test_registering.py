@@ -90,6 +90,7 @@ def test_register__new_model__is_kept_by_its_hash_and_waits_for_its_check(dana: 
     assert (message.task, message.key) == ("explanations.check_model", str(row.pk))
     event = Event.objects.get()
     assert (event.verb, event.actor, event.subject_id) == ("model.registered", dana, "titanic")
+    assert event.after
     assert event.after["sha256"] == SHA256
 
 
@@ -149,7 +150,7 @@ def test_register__version_that_was_refused__may_come_again() -> None:
 
 def test_register__file_that_was_swapped_in_storage__is_put_right() -> None:
     row = register()
-    default_storage.delete(row.file.name)
+    default_storage.delete(str(row.file.name))
     default_storage.save(row.file.name, ContentFile(b"something else"))
 
     again = register()

@@ -157,7 +157,7 @@ def version_of(name: str, version: str) -> ModelVersion:
 
 def version_facts(version: ModelVersion, dictionary: FeatureDictionary) -> VersionFacts:
     """What the page of a version shows beside its importance; a dozen small queries, whatever its size."""
-    numbers = with_numbers(ModelVersion.objects.filter(pk=version.pk)).values("counted", "last_at").get()
+    numbers = with_numbers(ModelVersion.objects.filter(pk=version.pk)).get()
     training = list(_settings(version.training))
     mine = [pk for pk, of in newest_incidents() if of == version.pk]
     incidents = list(
@@ -173,8 +173,8 @@ def version_facts(version: ModelVersion, dictionary: FeatureDictionary) -> Versi
         training=training[:TRAINING_SHOWN],
         training_more=max(0, len(training) - TRAINING_SHOWN),
         lines=[_line(feature, dictionary) for feature in dictionary.features],
-        predictions=Tally(numbers["counted"], COUNTED_MAX),
-        last_at=numbers["last_at"],
+        predictions=Tally(numbers.counted, COUNTED_MAX),
+        last_at=numbers.last_at,
         truth=truth_of(version, dictionary),
         incidents=incidents,
         incident_counts=_incident_counts(mine),

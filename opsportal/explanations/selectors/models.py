@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery, Window
 from django.db.models.functions import RowNumber
@@ -80,8 +81,8 @@ def model_cards(name: str = "") -> list[ModelCard]:
                 row=row,
                 badge=BADGES[row.state],
                 kind=kind_of(row),
-                predictions=Tally(row.counted, COUNTED_MAX),  # type: ignore[attr-defined]  # annotated
-                last_at=row.last_at,  # type: ignore[attr-defined]
+                predictions=Tally(row.counted, COUNTED_MAX),
+                last_at=row.last_at,
                 incidents=Tally(incidents[row.pk], INCIDENTS_SEEN - 1),
             )
         )
@@ -110,7 +111,7 @@ class _BoundedCount(Subquery):
     output_field = IntegerField()
 
 
-def with_numbers(versions: QuerySet[ModelVersion]) -> QuerySet[ModelVersion]:
+def with_numbers(versions: QuerySet[ModelVersion]) -> QuerySet[Any]:
     """The versions with `counted` predictions (up to one more than 10,000) and the newest one's `last_at`."""
     mine = Prediction.objects.filter(version=OuterRef("pk"))
     newest = mine.order_by("-predicted_at", "-id").values("predicted_at")[:1]

@@ -78,7 +78,7 @@ def register_model(
     checked = _check(name, version, file, dictionary, training, threshold, background, title, purpose)
     found = _same_or_conflict(name, version, checked, dictionary, training, threshold)
     if found is not None:
-        _keep(File(file), found.file.name, checked.sha256)
+        _keep(File(file), str(found.file.name), checked.sha256)
         return found
     file_name = _keep(File(file), f"models/{checked.sha256}", checked.sha256)
     background_name = ""
