@@ -13,9 +13,11 @@ from opsportal.accounts.models import User
 from opsportal.accounts.permissions import SCOPES
 from opsportal.core import clock
 from opsportal.events.models import OutboxMessage
+from opsportal.explanations.services.stacking import stack_predictions
 from opsportal.overrides import services as overrides
 from opsportal.overrides.models import Block, Boost, Kind, OptOut, Source
 from opsportal.overrides.services import Intent
+from opsportal.predictions.selectors import LookUp
 from opsportal.serving.services import project
 from tests.explanations.making import make_prediction, make_version
 
@@ -36,6 +38,7 @@ class World:
     key: str
     message: int
     prediction: str
+    stack: int
 
     def url(self, name: str) -> str:
         """The address of this name, of a row that is there."""
@@ -55,6 +58,7 @@ class World:
             "key_id": self.key,
             "message_id": self.message,
             "prediction_id": self.prediction,
+            "stack_id": self.stack,
             # The model that made it.
             "name": "survival",
             "version": "1",
@@ -86,6 +90,10 @@ def make_world(author: User) -> World:
     message = OutboxMessage.objects.create(
         task="serving.project", key="1", created_at=moment, due_at=moment, dead_at=moment
     )
+    prediction = make_prediction(make_version(), prediction_id="titanic-690", score=0.5)
+    stack = stack_predictions(
+        actor=author, wanted=LookUp(model="survival"), version=prediction.version, title="model survival"
+    )
     return World(
         block=Block.objects.get().pk,
         boost=Boost.objects.get().pk,
@@ -93,7 +101,8 @@ def make_world(author: User) -> World:
         waiting=waiting.pk,
         key=key.pk,
         message=message.pk,
-        prediction=make_prediction(make_version(), prediction_id="titanic-690", score=0.5).prediction_id,
+        prediction=prediction.prediction_id,
+        stack=stack.pk,
     )
 
 
