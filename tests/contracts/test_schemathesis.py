@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 from opsportal.accounts import services as accounts
 from opsportal.accounts.models import User
 from opsportal.accounts.permissions import SCOPES
+from opsportal.explanations.services import asking
 from opsportal.wsgi import application
 from tests.contracts.world import MANY, World, make_world
 
@@ -68,8 +69,9 @@ class Callers:
 
 
 @pytest.fixture
-def world(settings: Settings, root: User) -> World:
-    """One row of everything."""
+def world(settings: Settings, root: User, monkeypatch: pytest.MonkeyPatch) -> World:
+    """One row of everything; nobody waits for a worker."""
+    monkeypatch.setattr(asking, "wait_for", lambda explanation, **_: explanation)
     settings.APPROVAL_MIN_ITEMS = MANY
     return make_world(root)
 
