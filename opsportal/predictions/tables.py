@@ -159,7 +159,7 @@ class _Parquet(Table):
         position = 0
         names = list(dict.fromkeys(one.column for one in wanted))
         try:
-            with pq.ParquetFile(self._path, pre_buffer=False) as file:
+            with pq.ParquetFile(self._path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
                 for batch in file.iter_batches(batch_size=size, columns=names):
                     skipped = min(max(after - position, 0), batch.num_rows)
                     position += skipped

@@ -105,7 +105,7 @@ def _of_versions(found: QuerySet[Prediction], wanted: LookUp) -> QuerySet[Predic
     if not wanted.is_narrow and (len(pks) == 1 or not _common(wanted, pks)):
         return found.filter(version=pks[0]) if len(pks) == 1 else found.filter(version__in=pks)
     # Without the versions' index, which no database may begin at: a version has a million predictions, a
-    # customer a few; and several versions would have to be sorted, where the newest of all are sorted already.
+    # customer a few; and several versions would have to be sorted, while the newest of all are in order.
     return found.alias(of_version=F("version") + 0).filter(of_version__in=pks)
 
 

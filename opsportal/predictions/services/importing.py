@@ -24,11 +24,11 @@ from opsportal.predictions.services.storing import Result, conflicts_with, store
 from opsportal.predictions.services.taking_in import require_writer, version_to_fill
 
 PROFILE_TASK = "explanations.profile"
-CHUNK = 5_000
+CHUNK = 10_000
 # So many bad rows are named; all are counted.
 NAMED_MAX = 100
 _SENTENCE_MAX = 300
-_SQLITE_CACHE_KB = 128_000
+_SQLITE_CACHE_KB = 64_000
 _SQLITE_LOG_PAGES = 20_000
 _FIELD_COLUMNS = tuple(name for name in FIELDS if name != "features")
 _FEATURE = "features."
