@@ -195,8 +195,8 @@ def test_follow__while_one_types__is_one_look_and_no_telling(
 ) -> None:
     client = client_for(ana)
     client.get(URL)
-    for name in ("M", "Mi", "Miss"):
-        response = client.post(URL, {"name": name, "sentences": ["sex"]}, headers=HTMX)
+    client.post(URL, {"name": "M", "sentences": ["sex"]}, headers=HTMX)
+    response = client.post(URL, {"name": "Miss", "sentences": ["sex"]}, headers=HTMX)
 
     assert response.context["page"].letter.greeting == "Dear Miss,"
     assert Event.objects.count() == 1
