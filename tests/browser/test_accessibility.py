@@ -117,6 +117,15 @@ def unfold(page: Page) -> None:
         fold.click()
 
 
+def wait_for_reasons(page: Page) -> None:
+    """Everything that comes by itself is there; a worker may have to start first."""
+    patience = 120_000
+    expect(page.locator(".reasons__table")).to_be_visible(timeout=patience)
+    expect(page.locator(".force__plot svg .force-bar-blocks").first).to_be_attached()
+    expect(page.locator(".second-opinion .notice__title")).to_be_visible(timeout=patience)
+    page.locator("main details:not([open]) > summary").first.click()
+
+
 STOPS = [
     Stop("sign in", "", "/account/sign-in/"),
     Stop("sign in, session ended", "", "/account/sign-in/?ended"),
@@ -186,6 +195,15 @@ STOPS = [
     Stop("new model, refused", "dana", "/models/new/", send("Register this model")),
     Stop("model version", "dana", "/models/titanic/2026.2/", unfold),
     Stop("model version, read only", "ana", "/models/credit/2026.1/?feature=purpose"),
+    Stop("explain", "ana", "/explain/"),
+    Stop("explain, found", "ana", "/explain/?words=ayoub"),
+    Stop("explain, a customer", "ana", "/explain/", send("Find the customer", customer_id="passenger-867")),
+    Stop("explain, nothing matches", "ana", "/explain/?prediction_id=nothing-like-this"),
+    Stop("explain, refused", "ana", "/explain/?product_id==1&since=2026-11-02", status=400),
+    Stop("search, a name", "ana", "/", look_up("Ayoub")),
+    Stop("prediction", "ana", "/explain/titanic-867/", wait_for_reasons),
+    Stop("prediction, confident and wrong", "dana", "/explain/titanic-698/", wait_for_reasons),
+    Stop("second opinion", "ana", "/explain/titanic-867/second-opinion/"),
     Stop("serving", "ana", "/serving/"),
     Stop("serving, to rebuild", "root", "/serving/", click("link", "Rebuild the store")),
     Stop("serving, rebuild refused", "root", "/serving/", refuse_rebuild),
@@ -203,6 +221,9 @@ NO_PAGES = {
     "accounts-time-zone",
     "activity-export",
     "api-schema",
+    "explain-again",
+    "explain-copied",
+    "explain-progress",
     "healthz",
     "models-measure",
     "overrides-export",

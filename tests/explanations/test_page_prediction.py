@@ -135,9 +135,10 @@ def test_page__force_plot__holds_the_tables_values_and_effects_as_json(
 
     page = response.content.decode()
     assert "<script>alert(1)" not in page
-    block = re.search(r'<script id="force" type="application/json">(.*?)</script>', page, flags=re.DOTALL)
-    assert block is not None
-    plot = json.loads(block[1])
+    attribute = re.search(r'data-force-plot="([^"]*)"', page)
+    assert attribute is not None
+    assert "<" not in attribute[1]
+    plot = json.loads(html.unescape(attribute[1]))
     because = _page(response).because
     assert because is not None
     drawn = {feature["name"]: feature for feature in plot["features"]}
@@ -232,7 +233,7 @@ def test_page__refused__says_which_check_failed_and_shows_no_chart(
     text = _text(response)
     assert "The score computed now differs from the score that was logged" in text
     assert "The model gives 0.8755 now; 0.31 was logged." in text
-    assert 'id="force"' not in response.content.decode()
+    assert "data-force-plot" not in response.content.decode()
     assert "Compute again" not in text
     assert "Compute again" in for_dana
 

@@ -1,5 +1,6 @@
 """What the page of one prediction shows, gathered from rows."""
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -95,6 +96,11 @@ class Because:
     text: list[drawing.Piece]
     exact: list[ExactLine]
     proof: Proof
+
+    @property
+    def force_json(self) -> str:
+        """`force` for an attribute: htmx takes no script element in, not even one that only holds JSON."""
+        return json.dumps(self.force, separators=(",", ":"))
 
     @property
     def pushed_up(self) -> int:
