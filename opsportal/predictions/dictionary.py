@@ -352,7 +352,7 @@ class _Reader:
         return self._get(name, bool, default, "true or false")
 
     def number(self, name: str) -> float | None:
-        value = self._get(name, (int, float), None, "a number")  # type: ignore[arg-type]  # None is no number
+        value = self._get(name, (int, float), None, "a number")
         return None if value is None else float(value)
 
     def value(self, name: str) -> Value:

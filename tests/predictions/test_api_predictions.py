@@ -339,7 +339,7 @@ def test_search__customer__the_event_has_neither_id_nor_key(api: Api) -> None:
     key = customer_key("C-0")
     assert event.summary == f"Looked up predictions by customer c·{key[:6]}, name"
     assert key not in str([event.summary, event.subject_id, event.after])
-    assert len(event.after["predictions"]) == 2
+    assert len((event.after or {})["predictions"]) == 2
 
 
 @pytest.mark.parametrize(

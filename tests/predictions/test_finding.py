@@ -72,7 +72,7 @@ def test_earlier__same_customer_model_and_product__newest_first(version: ModelVe
             score=0.5,
             predicted_at=moment - timedelta(days=days),
             age=1,
-            **where,  # type: ignore[arg-type]  # texts all
+            **where,
         )
 
     predict("older", 3)

@@ -70,11 +70,13 @@ def test_take_in__same_ids_at_once_in_any_order__each_created_once(version: Mode
 
 
 def test_take_in__same_id_other_content_at_once__one_wins(version: ModelVersion) -> None:
-    def job(score: float) -> Result:
-        rows = [logged("p-1", score=score)]
+    scores = iter([number / 100 for number in range(20)])
+
+    def job() -> Result:
+        rows = [logged("p-1", score=next(scores))]
         return services.take_in(actor=None, model="churn", version="1", predictions=rows)[0].result
 
-    results = at_once([lambda score=score: job(score / 100) for score in range(20)])
+    results = at_once([job] * 20)
 
     assert Counter(results) == {Result.CREATED: 1, Result.CONFLICT: 19}
 

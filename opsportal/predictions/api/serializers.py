@@ -52,9 +52,7 @@ NEW_PREDICTION = {
 # -- In -------------------------------------------------------------------------------------
 
 
-@extend_schema_field(
-    {"type": "array", "items": NEW_PREDICTION, "minItems": 1, "maxItems": BATCH_MAX}  # type: ignore[arg-type]  # JSON Schema 2020
-)
+@extend_schema_field({"type": "array", "items": NEW_PREDICTION, "minItems": 1, "maxItems": BATCH_MAX})
 class PredictionListField(serializers.Field[Any, Any, Any, Any]):
     """A list of JSON objects, each judged by itself later on."""
 
@@ -123,7 +121,7 @@ class ItemResultSerializer(serializers.Serializer[Any]):
 
     prediction_id = serializers.CharField(allow_blank=True)
     result = serializers.ChoiceField(choices=Result.values)
-    errors = ItemProblemSerializer(many=True)
+    errors = ItemProblemSerializer(many=True)  # type: ignore[assignment]  # DRF takes fields out of the class
 
 
 class TakenInSerializer(serializers.Serializer[Any]):
@@ -146,7 +144,7 @@ class PredictionSerializer(serializers.Serializer[Any]):
     predicted_at = MomentField()
     received_at = MomentField()
     score = NumberField()
-    label = serializers.CharField(allow_blank=True)
+    label = serializers.CharField(allow_blank=True)  # type: ignore[assignment]  # likewise
     outcome = serializers.CharField(allow_blank=True, help_text="Empty while it is unknown.")
     product_id = serializers.CharField(allow_blank=True)
     customer = serializers.SerializerMethodField(help_text="A short pseudonym; empty where none is known.")

@@ -77,10 +77,10 @@ def conflicts_with(version_id: int, rows: Sequence[Checked]) -> list[Checked]:
 
 def _there(prediction_ids: Sequence[str]) -> list[str]:
     """Those of the IDs that are there; one statement, whose cost is a look into the index for each."""
-    if connection.vendor == "postgresql":
-        among, ids = "= ANY(%s)", list(prediction_ids)
-    else:
-        among, ids = "IN (SELECT value FROM json_each(%s))", json.dumps(prediction_ids)
+    ids: Any = list(prediction_ids)
+    among = "= ANY(%s)"
+    if connection.vendor == "sqlite":
+        ids, among = json.dumps(ids), "IN (SELECT value FROM json_each(%s))"
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT prediction_id FROM {_TABLE} WHERE prediction_id {among}", [ids])  # noqa: S608 our names
         return [row[0] for row in cursor.fetchall()]
