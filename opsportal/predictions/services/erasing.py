@@ -13,7 +13,7 @@ from opsportal.predictions.services.suppressing import ERASE_TASK, wait_for_inta
 CUSTOMERS_BATCH = 500
 ROWS_BATCH = 2_000
 # What one hourly run deletes at most: it must end before the worker's time is up.
-TIDY_MAX = 1_000_000
+TIDY_MAX = 500_000
 
 
 def erase_suppressed(key: str) -> int:
@@ -49,7 +49,7 @@ def tidy() -> int:
     """Delete predictions older than PREDICTION_RETENTION with all that hangs on them; how many.
 
     Imports that ended before that time are forgotten, too: their predictions are gone, so the same
-    file may come in again. At most a million predictions a call, 2,000 a transaction.
+    file may come in again. At most half a million predictions a call, 2,000 a transaction.
     """
     oldest = clock.now() - settings.PREDICTION_RETENTION
     expired = Prediction.objects.filter(predicted_at__lt=oldest).order_by("predicted_at", "pk")
