@@ -19,7 +19,7 @@ from opsportal.explanations.selectors.reasons import (
     sigmoid,
     signed_points,
 )
-from opsportal.predictions.dictionary import read_dictionary
+from opsportal.predictions.dictionary import Value, read_dictionary
 
 DICTIONARY = read_dictionary(
     {
@@ -55,7 +55,7 @@ DICTIONARY = read_dictionary(
         ],
     }
 )
-VALUES = {
+VALUES: dict[str, Value] = {
     "sex": "female",
     "age": 15,
     "deck_a": False,
@@ -67,7 +67,7 @@ VALUES = {
 }
 
 
-def _explained(*, base: float = -0.5, space: str = Space.LOG_ODDS, **attributions: float) -> Explanation:
+def _explained(base: float = -0.5, space: str = Space.LOG_ODDS, /, **attributions: float) -> Explanation:
     margin = base + math.fsum(attributions.values())
     return Explanation(
         space=space,
@@ -140,7 +140,7 @@ def test_reasons__a_constant__shows_what_the_model_got_and_what_was_logged() -> 
 
 
 def test_reasons__odd_values__carry_badges_in_words() -> None:
-    values = VALUES | {"age": None, "sex": "unknown"}
+    values: dict[str, Value] = VALUES | {"age": None, "sex": "unknown"}
     reasons = reasons_of(_explained(age=1.0, sex=0.5), DICTIONARY, values)
 
     assert [(reason.value, reason.badges) for reason in reasons.all] == [
@@ -164,7 +164,7 @@ def test_word_a_reason__category_and_whole_number__reads_like_speech() -> None:
             ]
         }
     )
-    values = {"pclass": 3, "age": 13.0, "fare": "00701.0"}
+    values: dict[str, Value] = {"pclass": 3, "age": 13.0, "fare": "00701.0"}
 
     reasons = reasons_of(_explained(pclass=3.0, age=2.0, fare=1.0), dictionary, values)
 
@@ -199,7 +199,7 @@ def test_reasons__without_effect__are_neither_told_nor_counted() -> None:
 
 
 def test_reasons__of_a_ranker__have_no_points() -> None:
-    explained = _explained(space=Space.SCORE, base=2.0, age=-1.25)
+    explained = _explained(2.0, Space.SCORE, age=-1.25)
 
     reasons = reasons_of(explained, DICTIONARY, VALUES)
 
@@ -208,7 +208,7 @@ def test_reasons__of_a_ranker__have_no_points() -> None:
 
 
 def test_reasons__of_a_forest__are_points_as_they_are() -> None:
-    explained = _explained(space=Space.PROBABILITY, base=0.5, age=0.25, sex=-0.125)
+    explained = _explained(0.5, Space.PROBABILITY, age=0.25, sex=-0.125)
 
     reasons = reasons_of(explained, DICTIONARY, VALUES)
 
@@ -239,7 +239,7 @@ ATTRIBUTIONS = st.dictionaries(
 
 @given(base=st.floats(-6, 6), attributions=ATTRIBUTIONS)
 def test_group__any_attributions__keeps_their_sum(base: float, attributions: dict[str, float]) -> None:
-    reasons = reasons_of(_explained(base=base, **attributions), DICTIONARY, VALUES)
+    reasons = reasons_of(_explained(base, **attributions), DICTIONARY, VALUES)
 
     assert math.fsum(reason.attribution for reason in reasons.all) == pytest.approx(
         math.fsum(attributions.values()), abs=1e-12
@@ -254,7 +254,7 @@ def test_group__any_attributions__keeps_their_sum(base: float, attributions: dic
 def test_points__any_attributions__lead_from_the_base_to_the_final_chance(
     base: float, attributions: dict[str, float]
 ) -> None:
-    reasons = reasons_of(_explained(base=base, **attributions), DICTIONARY, VALUES)
+    reasons = reasons_of(_explained(base, **attributions), DICTIONARY, VALUES)
 
     assert reasons.base_percent is not None
     assert reasons.margin_percent is not None
