@@ -57,6 +57,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['model', '-id'],
+                'indexes': [models.Index(fields=['model', '-id'], name='model_version_newest')],
+                'constraints': [models.UniqueConstraint(condition=models.Q(('state', 'refused'), _negated=True), fields=('model', 'version'), name='model_version_once'), models.CheckConstraint(condition=models.Q(('version', ''), _negated=True), name='model_version_given'), models.CheckConstraint(condition=models.Q(models.Q(('state', 'ready'), _negated=True), ('checked_at__isnull', False), _connector='OR'), name='model_version_checked')],
             },
         ),
         migrations.CreateModel(
@@ -78,6 +80,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-predicted_at', '-id'],
+                'indexes': [models.Index(fields=['version', '-predicted_at', '-id'], name='prediction_version'), models.Index(condition=models.Q(('customer_key', ''), _negated=True), fields=['customer_key', '-predicted_at', '-id'], name='prediction_customer'), models.Index(condition=models.Q(('product_id', ''), _negated=True), fields=['product_id', '-predicted_at', '-id'], name='prediction_product'), models.Index(fields=['-predicted_at', '-id'], name='prediction_newest')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('prediction_id', ''), _negated=True), name='prediction_id_given')],
             },
         ),
         migrations.CreateModel(
@@ -100,6 +104,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-id'],
+                'constraints': [models.UniqueConstraint(fields=('version', 'fingerprint'), name='prediction_import_once')],
             },
         ),
         migrations.CreateModel(
@@ -109,49 +114,8 @@ class Migration(migrations.Migration):
                 ('word', models.CharField(max_length=64)),
                 ('prediction', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='words', to='predictions.prediction')),
             ],
-        ),
-        migrations.AddIndex(
-            model_name='modelversion',
-            index=models.Index(fields=['model', '-id'], name='model_version_newest'),
-        ),
-        migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'refused'), _negated=True), fields=('model', 'version'), name='model_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.CheckConstraint(condition=models.Q(('version', ''), _negated=True), name='model_version_given'),
-        ),
-        migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'ready'), _negated=True), ('checked_at__isnull', False), _connector='OR'), name='model_version_checked'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['version', '-predicted_at', '-id'], name='prediction_version'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(condition=models.Q(('customer_key', ''), _negated=True), fields=['customer_key', '-predicted_at', '-id'], name='prediction_customer'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(condition=models.Q(('product_id', ''), _negated=True), fields=['product_id', '-predicted_at', '-id'], name='prediction_product'),
-        ),
-        migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['-predicted_at', '-id'], name='prediction_newest'),
-        ),
-        migrations.AddConstraint(
-            model_name='prediction',
-            constraint=models.CheckConstraint(condition=models.Q(('prediction_id', ''), _negated=True), name='prediction_id_given'),
-        ),
-        migrations.AddConstraint(
-            model_name='predictionimport',
-            constraint=models.UniqueConstraint(fields=('version', 'fingerprint'), name='prediction_import_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='word',
-            constraint=models.UniqueConstraint(fields=('word', 'prediction'), name='word_of_prediction'),
+            options={
+                'constraints': [models.UniqueConstraint(fields=('word', 'prediction'), name='word_of_prediction')],
+            },
         ),
     ]
