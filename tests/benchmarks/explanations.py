@@ -93,7 +93,7 @@ def measure_peer(folder: Path) -> tuple[float, list[float], float]:
         ask = until(lambda: _contributions(client))
         ask("row-17")
         cold = time.perf_counter() - began
-        warm = [_timed(lambda number=number: ask(f"row-{number}")) for number in range(100, 150)]
+        warm = [_timed(ask, f"row-{number}") for number in range(100, 150)]
         memory = process.memory_info().rss / 1e6
     return cold, warm, memory
 
@@ -237,14 +237,8 @@ def measure_portal(folder: Path, token: str, pages: int) -> dict[str, Any]:
         # Until both web processes have loaded their templates.
         for number in range(50, 70):
             person(f"/explain/row-{number}/")
-        fresh = [
-            _timed(lambda number=number: person(f"/explain/row-{number}/"))
-            for number in range(100, 100 + pages)
-        ]
-        stored = [
-            _timed(lambda number=number: person(f"/explain/row-{number}/"))
-            for number in range(100, 100 + pages)
-        ]
+        fresh = [_timed(person, f"/explain/row-{number}/") for number in range(100, 100 + pages)]
+        stored = [_timed(person, f"/explain/row-{number}/") for number in range(100, 100 + pages)]
         memory = [process.memory_info().rss / 1e6 for process in [web, *web.children(recursive=True)]]
     return {"cold": cold, "fresh": fresh, "stored": stored, "memory": memory}
 
@@ -296,9 +290,9 @@ def measure_batch(peer_folder: Path) -> dict[str, list[float]]:
     return taken
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _timed(work: Callable[..., object], *arguments: object) -> float:
     began = time.perf_counter()
-    work()
+    work(*arguments)
     return time.perf_counter() - began
 
 

@@ -68,9 +68,7 @@ def copied(request: Request, prediction_id: str) -> HttpResponse:
     wanted = request.POST.get("reason", "")
     told = [reason.name for reason in _told(found) if wanted in {ALL_REASONS, reason.name}]
     if not told:
-        raise Invalid.at(
-            "reason", "not_told", "This may not be told to the customer."
-        )
+        raise Invalid.at("reason", "not_told", "This may not be told to the customer.")
     telling.note_told(actor=request.user, prediction=found, reasons=told, how=telling.COPIED)
     if request.htmx:
         return HttpResponse(status=204)
