@@ -20,37 +20,45 @@ const total = ({ effects }) => effects.reduce((sum, effect) => sum + effect, 0);
 const colour = (name) => getComputedStyle(document.querySelector(`.force-stack__${name}`)).color;
 
 let plot;
-let rows;
+let explanations;
 let root;
 let drawn;
 
-// Columns in the chosen order; those of equal values stay newest first.
-function ordered() {
+// shap sorts by simIndex when asked for what is alike. Columns of equal values stay newest first.
+function arrange() {
   const layer = Number(order.value);
   const compare = ORDERS[order.value] ?? ((a, b) => collator.compare(a.values[layer], b.values[layer]));
-  return [...plot.rows].sort(compare);
+  const places = plot.rows.map((_, place) => place).sort((a, b) => compare(plot.rows[a], plot.rows[b]));
+  places.forEach((row, place) => { explanations[row].simIndex = place; });
 }
 
-function draw() {
-  root?.unmount();
-  host.replaceChildren();
-  rows = ordered();
-  const element = SHAP.React.createElement(SHAP.AdditiveForceArrayVisualizer, {
-    // shap keeps to itself which column is pointed at; the component says it.
-    ref: (component) => { drawn = component; },
-    baseValue: plot.base,
-    link: "identity",
-    featureNames: plot.layers,
-    outNames: [plot.outcome],
-    plot_cmap: [colour("up"), colour("down")],
-    explanations: rows.map((row, place) => ({
-      outValue: total(row),
-      simIndex: place,
-      features: Object.fromEntries(row.effects.map((effect, layer) => [layer, { effect, value: row.values[layer] }])),
-    })),
-  });
+// Colours are fixed when the component is made, so another theme takes another one. Nothing else does: shap's
+// component would empty its style sheet when it is given other properties, and that breaks the policy.
+function begin() {
+  if (root) {
+    // A drawing that is still to come would look for what is gone.
+    if (drawn) drawn.draw = () => {};
+    root.unmount();
+  }
+  explanations = plot.rows.map((row) => ({
+    outValue: total(row),
+    features: Object.fromEntries(row.effects.map((effect, layer) => [layer, { effect, value: row.values[layer] }])),
+  }));
+  arrange();
   root = SHAP.ReactDOM.createRoot(host);
-  root.render(element);
+  root.render(
+    SHAP.React.createElement(SHAP.AdditiveForceArrayVisualizer, {
+      // shap keeps to itself which column is pointed at; the component says it.
+      ref: (component) => { drawn = component; },
+      baseValue: plot.base,
+      link: "identity",
+      featureNames: plot.layers,
+      outNames: [plot.outcome],
+      plot_cmap: [colour("up"), colour("down")],
+      explanations,
+    }),
+  );
+  narrow();
 }
 
 // The hidden list of shap decides which layers are drawn; it is filled a moment after the first drawing.
@@ -66,13 +74,8 @@ function narrow(tries = 20) {
   list.onchange();
 }
 
-function redraw() {
-  draw();
-  narrow();
-}
-
 function pointed() {
-  return rows[drawn?.nearestExpIndex];
+  return plot.rows[drawn?.nearestExpIndex];
 }
 
 function start() {
@@ -89,12 +92,16 @@ function start() {
     const row = pointed();
     if (row && matchMedia("(hover: hover)").matches) location.assign(row.url);
   }, { capture: true });
-  order.addEventListener("change", redraw);
+  order.addEventListener("change", () => {
+    arrange();
+    drawn.internalDraw();
+  });
   show.addEventListener("change", () => narrow());
-  // Its colours are fixed when it is drawn.
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  redraw();
+  // Under reduced motion every colour takes a frame to change.
+  const repaint = () => requestAnimationFrame(() => requestAnimationFrame(begin));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  begin();
 }
 
 if (SHAP && host && data) start();

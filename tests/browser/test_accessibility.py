@@ -126,6 +126,33 @@ def wait_for_reasons(page: Page) -> None:
     page.locator("main details:not([open]) > summary").first.click()
 
 
+def wait_for_answer(page: Page) -> None:
+    expect(page.locator("#answer .before-after")).to_be_visible(timeout=120_000)
+
+
+def ask_what_if(page: Page) -> None:
+    page.get_by_label("Fare").fill("80")
+    page.get_by_role("button", name="Ask the model").click()
+    wait_for_answer(page)
+
+
+def fill_in_letter(page: Page) -> None:
+    expect(page.locator(".sheet")).to_be_visible(timeout=120_000)
+    page.get_by_label("Customer’s name").fill("\u4e2d")
+    expect(page.locator(".letter__lacking")).to_be_visible()
+
+
+def click_together(page: Page) -> None:
+    with page.expect_navigation():
+        page.get_by_role("button", name="Explain these together").click()
+
+
+def put_side_by_side(page: Page) -> None:
+    click_together(page)
+    area = page.locator("[data-stack-plot] svg .force-bar-array-area-pos").first
+    expect(area).to_be_attached(timeout=120_000)
+
+
 STOPS = [
     Stop("sign in", "", "/account/sign-in/"),
     Stop("sign in, session ended", "", "/account/sign-in/?ended"),
@@ -204,6 +231,16 @@ STOPS = [
     Stop("prediction", "ana", "/explain/titanic-867/", wait_for_reasons),
     Stop("prediction, confident and wrong", "dana", "/explain/titanic-698/", wait_for_reasons),
     Stop("second opinion", "ana", "/explain/titanic-867/second-opinion/"),
+    Stop("alternatives", "ana", "/explain/titanic-867/alternatives/"),
+    Stop("what if", "ana", "/explain/titanic-867/what-if/"),
+    Stop("what if, asked", "ana", "/explain/titanic-867/what-if/", ask_what_if),
+    Stop("what if, refused", "ana", "/explain/titanic-867/what-if/", send("Ask the model")),
+    Stop("compare", "ana", "/explain/titanic-867/compare/"),
+    Stop("compare, two", "ana", "/explain/titanic-867/compare/?with=titanic-698", wait_for_answer),
+    Stop("compare, refused", "ana", "/explain/titanic-867/compare/?with=nobody", status=400),
+    Stop("letter", "ana", "/explain/titanic-867/letter/", fill_in_letter),
+    Stop("side by side", "ana", "/explain/?model=titanic&version=2026.2", put_side_by_side),
+    Stop("side by side, which version", "ana", "/explain/?model=titanic", click_together),
     Stop("serving", "ana", "/serving/"),
     Stop("serving, to rebuild", "root", "/serving/", click("link", "Rebuild the store")),
     Stop("serving, rebuild refused", "root", "/serving/", refuse_rebuild),
@@ -247,6 +284,8 @@ NO_PAGES = {
 SENT = {
     "accounts-key-revoke": "key revoked?",
     "overrides-bulk": "blocks, to withdraw",
+    "explain-stack": "side by side",
+    "explain-together": "side by side, which version",
     "overrides-opt-out-find": "opt-outs, find",
 }
 
