@@ -191,7 +191,7 @@ def _content(file: FieldFile, sha256: str, what: str) -> bytes:
 def _read_background(version: ModelVersion) -> list[Row]:
     what = "The file of reference rows"
     dictionary = version.features
-    rows = []
+    rows: list[Row] = []
     lines = _content(version.background, version.background_sha256, what).splitlines()
     for number, line in enumerate(lines, start=1):
         try:
@@ -212,7 +212,7 @@ def _logged(version: ModelVersion, dictionary: FeatureDictionary) -> list[Row]:
         return []
     step = max(1, (ends["last"] - ends["first"] + 1) // FROZEN_MAX)
     spread = every.alias(place=(F("pk") - ends["first"]) % step).filter(place=0).order_by("pk")
-    found = list(spread[:FROZEN_MAX])
+    found: list[Prediction] = list(spread[:FROZEN_MAX])
     if len(found) < FROZEN_MAX and step > 1:
         # Other versions' predictions lie between.
         found = list(every.order_by("pk")[:FROZEN_MAX])
@@ -224,7 +224,7 @@ def _freeze(version: ModelVersion, rows: Sequence[Row]) -> None:
     content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     sha256 = hashlib.sha256(content).hexdigest()
     version.background.save(f"{sha256}.jsonl", ContentFile(content), save=False)
-    mine = version.background.name
+    mine = str(version.background.name)
     kept = ModelVersion.objects.filter(pk=version.pk, background_sha256="").update(
         background=mine, background_sha256=sha256
     )

@@ -15,14 +15,14 @@ QUEUE = "explain"
 _consumed: set[str] = set()
 
 
-@celeryd_after_setup.connect  # type: ignore[untyped-decorator]  # celery's stubs leave signals untyped
+@celeryd_after_setup.connect
 def note_queues(*, instance: Any, **_: Any) -> None:
     """Remember, before the worker forks, which queues its children will serve."""
     _consumed.clear()
     _consumed.update(instance.app.amqp.queues.consume_from)
 
 
-@worker_process_init.connect  # type: ignore[untyped-decorator]  # as above
+@worker_process_init.connect
 def warm_child(**_: Any) -> None:
     """In a child that explains: load models in a thread, so that a question need not wait for all of them."""
     if QUEUE in _consumed:

@@ -22,10 +22,10 @@ TITANIC_BACKGROUND: bytes = (GOLDEN / "background.jsonl").read_bytes()
 # What it must say: [{"values", "base", "attributions", "margin", "score"}, …].
 EXPECTED: list[dict[str, Any]] = json.loads((GOLDEN / "contributions.json").read_text(encoding="utf-8"))
 
-AYOUB: dict[str, Value] = EXPECTED[0]["values"]
-VESTROM: dict[str, Value] = EXPECTED[1]["values"]
-MORAN: dict[str, Value] = EXPECTED[3]["values"]  # age and deck are missing
-NEVER_SEEN: dict[str, Value] = EXPECTED[5]["values"]  # port and deck are none of training
+AYOUB: dict[str, Any] = EXPECTED[0]["values"]
+VESTROM: dict[str, Any] = EXPECTED[1]["values"]
+MORAN: dict[str, Any] = EXPECTED[3]["values"]  # age and deck are missing
+NEVER_SEEN: dict[str, Any] = EXPECTED[5]["values"]  # port and deck are none of training
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 _number = count(1)

@@ -52,14 +52,14 @@ def test_explain__golden_file__says_what_it_always_said() -> None:
         assert found.values[place] == pytest.approx([x for _, x in row["attributions"]], abs=1e-12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, TITANIC.index(b"end of trees")))
 def test_load__lightgbm_file_cut_anywhere__is_refused(length: int) -> None:
     with pytest.raises(EngineError):
         titanic(TITANIC[:length])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.integers(0, TITANIC.index(b"end of trees")), min_size=1, max_size=4),
     st.sampled_from(b"0123456789-.= \n9e"),
@@ -84,10 +84,10 @@ def test_load__lightgbm_file_with_other_bytes__is_refused_or_explains(places: li
         (pickle.dumps({"a": 1}), "pickle"),
         (pickle.dumps(np.arange(3), protocol=2), "pickle"),
         (b"", "empty"),
-        (b"\x00" * 200, ""),
-        (b"PK\x03\x04 no zip", ""),
-        (b'{"learner": {', ""),
-        ("tree\nversion=v4\nname=\u2028".encode(), ""),
+        (b"\x00" * 200, "."),
+        (b"PK\x03\x04 no zip", "."),
+        (b'{"learner": {', "."),
+        ("tree\nversion=v4\nname=\u2028".encode(), "."),
     ],
 )
 def test_load__another_file__is_refused_in_words(format: str, content: bytes, words: str) -> None:

@@ -170,7 +170,7 @@ def test_explain__pairs_of_words__are_shared_by_both() -> None:
     assert shares[18] == pytest.approx(shares[14] + shares[23])  # win cash, cash now
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.text(st.sampled_from("fre prizWINcashnow İΣß\n\t,.\u2028é<"), max_size=80))
 def test_explain__any_text__gives_all_of_it_to_words(text: str) -> None:
     for analyzer in ("word", "char_wb"):

@@ -111,6 +111,7 @@ def test_explain__score_that_was_logged_otherwise__is_refused_with_both_numbers(
     assert found.attributions == []
     event = Event.objects.get(verb="explanation.incident")
     assert (event.subject_type, event.subject_id) == ("prediction", str(prediction.pk))
+    assert event.after is not None
     assert event.after["detail"] == found.incident_detail
 
 
@@ -134,9 +135,7 @@ def test_explain__trees_that_give_no_numbers__is_refused_as_not_adding_up() -> N
     found = explained(make_prediction(version))
 
     assert incident_of(found) == (State.REFUSED, Incident.ADDITIVITY)
-    assert found.incident_detail.startswith(
-        "The base nan and the attributions nan make nan; the model's output"
-    )
+    assert "the attributions nan make nan; the model's output is 1.95" in found.incident_detail
     assert (found.attributions, found.base_value, found.residual) == ([], None, None)
     assert found.margin is not None
 
@@ -243,6 +242,7 @@ def test_explain__value_that_the_model_cannot_read__keeps_it_out_of_the_trail() 
     assert incident_of(found) == (State.REFUSED, Incident.INPUT)
     assert found.incident_detail.startswith("The model cannot read the values: ")
     event = Event.objects.get(verb="explanation.incident")
+    assert event.after is not None
     assert "detail" not in event.after
 
 

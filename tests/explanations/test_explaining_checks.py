@@ -86,7 +86,9 @@ def test_check_model__file_swapped_meanwhile__is_refused() -> None:
     version.refresh_from_db()
     assert version.state == "refused"
     assert version.problems[0].startswith("The model's file is another one than was registered")
-    assert Event.objects.get(verb="model.refused").after["problems"] == version.problems
+    after = Event.objects.get(verb="model.refused").after
+    assert after is not None
+    assert after["problems"] == version.problems
 
 
 def test_check_model__dictionary_that_misses_features__names_them_all() -> None:

@@ -13,9 +13,13 @@ NUMERIC = [
     "matplotlib",
 ]  # fmt: skip
 WORKERS_HALF = [
-    "opsportal.explanations.engine.contributions", "opsportal.explanations.explaining", "opsportal.explanations.loaded",
-    "opsportal.explanations.checking", "opsportal.explanations.profiling", "opsportal.predictions.tables",
-]  # fmt: skip
+    "opsportal.explanations.engine.contributions",
+    "opsportal.explanations.explaining",
+    "opsportal.explanations.loaded",
+    "opsportal.explanations.checking",
+    "opsportal.explanations.profiling",
+    "opsportal.predictions.tables",
+]
 
 EVERYTHING_OF_THE_WEB = """
 import importlib, pkgutil

@@ -20,7 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from opsportal.explanations.engine.contributions import Engine
 from opsportal.explanations.engine.loading import load
-from opsportal.predictions.dictionary import FeatureDictionary, Value, read_dictionary
+from opsportal.predictions.dictionary import FeatureDictionary, read_dictionary
 
 ROWS = 600
 EXPLAINED = 200
@@ -46,14 +46,14 @@ class Trained:
     content: bytes
     model: Any
     frame: pd.DataFrame
-    rows: list[dict[str, Value]]
+    rows: list[dict[str, Any]]
     raw: dict[str, Any]
 
     @property
     def dictionary(self) -> FeatureDictionary:
         return read_dictionary(self.raw)
 
-    def engine(self, *, background: list[dict[str, Value]] | None = None) -> Engine:
+    def engine(self, *, background: list[dict[str, Any]] | None = None) -> Engine:
         return load(
             format=self.format,
             content=self.content,
@@ -63,7 +63,7 @@ class Trained:
         )
 
     @property
-    def explained(self) -> list[dict[str, Value]]:
+    def explained(self) -> list[dict[str, Any]]:
         return self.rows[:EXPLAINED]
 
 
@@ -74,7 +74,7 @@ def frame() -> tuple[pd.DataFrame, "np.ndarray[Any, Any]"]:
         {
             "amount": random.lognormal(3, 1, ROWS).round(2),
             "age": random.integers(18, 90, ROWS).astype(float),
-            "plan": random.choice([*PLANS, None], ROWS, p=[0.4, 0.2, 0.3, 0.1]),
+            "plan": random.choice(np.array([*PLANS, None]), ROWS, p=[0.4, 0.2, 0.3, 0.1]),
             "class": random.integers(1, 4, ROWS),
             "active": random.random(ROWS) < 0.6,
         }
@@ -92,7 +92,7 @@ def frame() -> tuple[pd.DataFrame, "np.ndarray[Any, Any]"]:
     return table, happened
 
 
-def logged(table: pd.DataFrame) -> list[dict[str, Value]]:
+def logged(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as a system logs them: JSON's types, null where a value is missing."""
     return [
         {name: None if pd.isna(value) else value for name, value in row.items()}
@@ -201,6 +201,6 @@ def train_text(**parameters: Any) -> Trained:
     given = {"ngram_range": (1, 2), "sublinear_tf": True, **parameters}
     model = make_pipeline(TfidfVectorizer(**given), LogisticRegression(C=10))
     model.fit(TEXTS, [1, 0] * 4)
-    rows: list[dict[str, Value]] = [{"message": text} for text in TEXTS]
+    rows: list[dict[str, Any]] = [{"message": text} for text in TEXTS]
     table = pd.DataFrame({"message": TEXTS})
     return Trained("skops", skops.io.dumps(model), model, table, rows, TEXT_DICTIONARY)

@@ -44,7 +44,8 @@ class Contributions:
     @property
     def residual(self) -> Array:
         """What the attributions do not account for, shape (n,)."""
-        return self.margin - self.base - self.values.sum(axis=1)
+        total: Array = self.values.sum(axis=1)
+        return self.margin - self.base - total
 
 
 class Engine(Protocol):

@@ -14,12 +14,20 @@ import numpy.typing as npt
 from opsportal.explanations.engine.contributions import EngineError
 
 _END = "\nend of trees\n"
+_HEAD_NUMBERS = ("num_class", "num_tree_per_iteration", "max_feature_idx")
+# Lines of the head that have no value.
+_HEAD_WORDS = {"tree", "average_output"}
 # Members with one number for each split, and with one for each leaf.
 _PER_SPLIT = ("split_feature", "threshold", "decision_type", "left_child", "right_child", "internal_count")
 _PER_SPLIT_SOMETIMES = ("split_gain", "internal_value", "internal_weight")
 _PER_LEAF = ("leaf_value", "leaf_count")
 _PER_LEAF_SOMETIMES = ("leaf_weight",)
 _IS_CATEGORICAL = 1
+_KNOWN = {
+    *_PER_SPLIT, *_PER_SPLIT_SOMETIMES, *_PER_LEAF, *_PER_LEAF_SOMETIMES,
+    "num_leaves", "num_cat", "cat_boundaries", "cat_threshold", "shrinkage", "is_linear",
+    "leaf_const", "num_features", "leaf_features", "leaf_coeff",
+}  # fmt: skip
 
 Numbers = npt.NDArray[np.float64]
 
@@ -33,19 +41,16 @@ def read_whole(content: bytes) -> str:
     if not text.startswith("tree\n"):
         raise EngineError("The file is no LightGBM text model: it does not begin with the word “tree”.")
     told = head(text)
-    sizes = told.get("tree_sizes", "").split()
+    sizes = told.get("tree_sizes", "").split(" ")
     found = len(re.findall(r"^Tree=\d+$", text, flags=re.MULTILINE))
-    if _END not in text or found != len(sizes) or not found:
+    first, end = text.find("\nTree=0\n") + 1, text.find(_END)
+    if not 0 < first < end or found != len(sizes):
         raise EngineError(
             f"The file is not whole: it announces {len(sizes):,} trees and holds {found:,}, "
-            f"and its end is {'there' if _END in text else 'missing'}."
+            f"and its end is {'there' if end >= 0 else 'missing'}."
         )
-    features = len(told.get("feature_names", "").split())
-    if not all(size.isdecimal() for size in sizes) or told.get("max_feature_idx") != str(features - 1):
-        raise EngineError("The file is damaged: its head does not fit its trees.")
-    if len(told.get("feature_infos", "").split()) != features:
-        raise EngineError("The file is damaged: its head does not describe every feature.")
-    _check_trees(text, [int(size) for size in sizes], features)
+    _check_head(text[: first - 1], told)
+    _check_trees(text[first:end].encode(), [int(size) for size in sizes], int(told["max_feature_idx"]))
     return text
 
 
@@ -55,21 +60,34 @@ def head(text: str) -> dict[str, str]:
     return _members(text[: end if end >= 0 else len(text)])
 
 
-def _check_trees(text: str, sizes: list[int], features: int) -> None:
-    trees = text[text.index("\nTree=0\n") + 1 : text.index(_END)].encode()
+def _check_head(lines: str, told: Mapping[str, str]) -> None:
+    features = len(told.get("feature_names", "").split(" "))
+    numbers = [told.get(name, "") for name in _HEAD_NUMBERS]
+    if (
+        any("=" not in line and line not in _HEAD_WORDS for line in lines.rstrip("\n").split("\n"))
+        or not all(number.isdecimal() and number.isascii() for number in numbers)
+        or not all(size.isdecimal() and size.isascii() for size in told["tree_sizes"].split(" "))
+        or told.get("objective") == ""
+        or told["max_feature_idx"] != str(features - 1)
+        or len(told.get("feature_infos", "").split(" ")) != features
+    ):
+        raise EngineError("The file is damaged: its head does not describe its trees and features.")
+
+
+def _check_trees(trees: bytes, sizes: list[int], last_feature: int) -> None:
     starts = [0, *accumulate(sizes)]
     for number, (start, end) in enumerate(pairwise(starts)):
         block = trees[start:end].decode(errors="replace")
         try:
             if not block.startswith(f"Tree={number}\n"):
                 raise ValueError("it does not begin where the head says")
-            _check_tree(_members(block), features)
+            _check_tree(_tree_members(block), last_feature)
         except (KeyError, ValueError, OverflowError) as error:
             why = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
             raise EngineError(f"The file is damaged: tree {number:,} cannot be read ({why}).") from error
 
 
-def _check_tree(tree: Mapping[str, str], features: int) -> None:
+def _check_tree(tree: Mapping[str, str], last_feature: int) -> None:
     """Raise ValueError or KeyError for a tree that LightGBM would stumble over."""
     if tree.get("is_linear", "0") != "0":
         raise EngineError("The model has linear trees. LightGBM cannot attribute what they say.")
@@ -87,7 +105,7 @@ def _check_tree(tree: Mapping[str, str], features: int) -> None:
         for name in names:
             if name in tree:
                 _numbers(tree, name, count)
-    if not _within(read["split_feature"], 0, features - 1):
+    if not _within(read["split_feature"], 0, last_feature):
         raise ValueError("it splits by a feature that there is not")
     _check_branches(read["left_child"], read["right_child"])
     _check_categories(tree, read, categorical)
@@ -134,5 +152,14 @@ def _within(numbers: Numbers, low: float, high: float) -> bool:
     return bool(((numbers >= low) & (numbers <= high) & (numbers == np.floor(numbers))).all())
 
 
+def _tree_members(block: str) -> dict[str, str]:
+    """A tree's lines. LightGBM stops reading at an empty line, and at one that it does not know."""
+    _, *lines = block.rstrip("\n").split("\n")
+    names = [line.partition("=")[0] for line in lines]
+    if "" in names or not all("=" in line for line in lines) or not _KNOWN.issuperset(names):
+        raise ValueError("it has a line that no tree has")
+    return _members("\n".join(lines))
+
+
 def _members(block: str) -> dict[str, str]:
-    return {name: value for name, _, value in (line.partition("=") for line in block.splitlines())}
+    return {name: value for name, _, value in (line.partition("=") for line in block.split("\n"))}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -104,10 +105,11 @@ class LightGBMTrees:
         with np.errstate(over="ignore"):
             return 1.0 / (1.0 + np.exp(-margin))
 
-    def _predict(self, values: Array, **how: bool) -> Array:
+    def _predict(self, values: Array, **how: Any) -> Array:
         # Waking more threads for one row takes longer than the row.
-        threads = {"num_threads": 1} if len(values) == 1 else {}
-        found = self._booster.predict(values, num_iteration=_ALL_TREES, **how, **threads)
+        if len(values) == 1:
+            how["num_threads"] = 1
+        found = self._booster.predict(values, num_iteration=_ALL_TREES, **how)
         return np.asarray(found, dtype=np.float64)
 
 

@@ -70,11 +70,12 @@ class Table:
         self._is_text = names is None and _first(model, CountVectorizer, HashingVectorizer) is not None
         if self._is_text:
             count = 1
-        if names is None and count is None:
+        if names is not None:
+            columns = [str(name) for name in names]
+        elif count is not None:
+            columns = [f"column {place}" for place in range(count)]
+        else:
             raise EngineError("The model does not say how many features it sees; it was never trained.")
-        columns = (
-            [str(name) for name in names] if names is not None else [f"column {n}" for n in range(count)]
-        )
         self.features = match_inputs(columns, dictionary, nameless=names is None)
         self._names = columns
         self.known: dict[int, npt.NDArray[Any]] = {}
