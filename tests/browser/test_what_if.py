@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from tests.browser.conftest import PHONE, SignedIn, Visitors
 from tests.browser.test_keyboard import tab_to
@@ -167,7 +167,12 @@ def _side_by_side(page: Page) -> None:
 def test_stack__of_a_look_up__is_drawn_ordered_and_opens_a_prediction(visit: Visitors) -> None:
     page = visit("ana")
     alerts: list[str] = []
-    page.on("dialog", lambda dialog: (alerts.append(dialog.message), dialog.dismiss()))
+
+    def note_alert(dialog: Dialog) -> None:
+        alerts.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", note_alert)
     _side_by_side(page)
     areas = page.locator("[data-stack-plot] svg path.force-bar-array-area-pos")
     expect(page.get_by_role("heading", level=1)).to_have_text("200 predictions side by side")
@@ -198,8 +203,9 @@ def test_stack__theme_changed_while_it_is_drawn__takes_its_colours(visit: Visito
     area = page.locator("[data-stack-plot] svg path.force-bar-array-area-pos").first
     before = area.get_attribute("fill")
 
-    for scheme in ("dark", "light", "dark"):
-        page.emulate_media(color_scheme=scheme)
+    page.emulate_media(color_scheme="dark")
+    page.emulate_media(color_scheme="light")
+    page.emulate_media(color_scheme="dark")
 
     expect(area).not_to_have_attribute("fill", before or "")
     expect(page.locator("[data-stack-plot] svg")).to_have_count(1)
