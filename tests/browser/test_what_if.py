@@ -130,7 +130,7 @@ def _with_alternatives(client: httpx.Client) -> str:
         while "are being searched" in (page := client.get(f"{path}alternatives/").text):
             assert time.monotonic() < deadline
         if 'name="alternative"' in page:
-            return path
+            return str(path)
     raise AssertionError("no decision of the demo can be turned")
 
 
