@@ -33,6 +33,11 @@ def send(*, task: str, key: object) -> OutboxMessage:
     return message
 
 
+def is_waiting(*, task: str, key: object) -> bool:
+    """Whether a message for (task, key) is still to be delivered. Reads the few that are."""
+    return OutboxMessage.objects.filter(task=task, key=str(key), delivered_at=None, dead_at=None).exists()
+
+
 def nudge(task: str, *args: str) -> None:
     """Ask Celery, after commit, to run `task` now. Never blocks and never raises: the tick comes anyway."""
     if settings.OUTBOX_NUDGE:

@@ -15,6 +15,7 @@ from django.core.files.base import ContentFile
 from django.db.models import F, Max, Min
 from django.db.models.fields.files import FieldFile
 
+from opsportal.core import clock
 from opsportal.explanations.engine.contributions import Engine, EngineError, Row
 from opsportal.explanations.engine.loading import load
 from opsportal.explanations.models import Incident
@@ -99,8 +100,9 @@ def reference_rows(version: ModelVersion) -> list[Row]:
     """What typical cases look like to the model: rows of its inputs, for LIME, what-ifs and counterfactuals.
 
     The rows that were registered with the version, whose SHA-256 is compared; else up to 2,000 of its logged
-    predictions, which the first 100 of them or more become, once, for good. Raises Refusal for a file of
-    rows that is missing, another one, or not readable.
+    predictions, which the first 100 of them or more become; those are kept until one of the customers opts
+    out or they are older than predictions may be. Raises Refusal for a file of rows that is missing,
+    another one, or not readable.
     """
     if not version.background_sha256:
         dictionary = version.features
@@ -109,7 +111,14 @@ def reference_rows(version: ModelVersion) -> list[Row]:
             return rows
         _freeze(version, rows)
     key = (version.background_sha256, json.dumps(version.dictionary, sort_keys=True))
-    return _references.get(key, lambda: _read_background(version))
+    try:
+        return _references.get(key, lambda: _read_background(version))
+    except Refusal:
+        # Logged rows may have been let go a moment ago.
+        version.refresh_from_db(fields=["background", "background_sha256"])
+        if version.background_sha256 == key[0]:
+            raise
+        return reference_rows(version)
 
 
 def row_of(
@@ -226,7 +235,7 @@ def _freeze(version: ModelVersion, rows: Sequence[Row]) -> None:
     version.background.save(f"{sha256}.jsonl", ContentFile(content), save=False)
     mine = str(version.background.name)
     kept = ModelVersion.objects.filter(pk=version.pk, background_sha256="").update(
-        background=mine, background_sha256=sha256
+        background=mine, background_sha256=sha256, background_logged_at=clock.now()
     )
     if not kept:
         version.background.storage.delete(mine)

@@ -36,8 +36,9 @@ INTEGER_MAX = 2**63 - 1
 PROBLEMS_MAX = 20
 WORDS_MAX = 100
 _REMEMBERED = 100_000
-# `.` and `..` would be resolved away in an address.
-_PREDICTION_ID = re.compile(rf"(?!\.{{1,2}}$)[A-Za-z0-9._:@=+~-]{{1,{PREDICTION_ID_MAX}}}", re.ASCII)
+_PREDICTION_ID = re.compile(rf"[A-Za-z0-9._:@=+~-]{{1,{PREDICTION_ID_MAX}}}", re.ASCII)
+# In an address the first two would be resolved away, and the others are addresses of the portal.
+_TAKEN_IDS = frozenset({".", "..", "together", "search"})
 _MOMENT = "This must be a time in ISO 8601 with its offset from UTC, as in 2026-01-31T18:00:00Z."
 _encode = msgspec.json.Encoder().encode
 
@@ -89,7 +90,11 @@ class Intake:
         if not raw.keys() <= _FIELDS:
             problems += (_unknown(name) for name in raw if name not in _FIELDS)
         prediction_id = raw.get("prediction_id")
-        if not isinstance(prediction_id, str) or not _PREDICTION_ID.fullmatch(prediction_id):
+        if (
+            not isinstance(prediction_id, str)
+            or not _PREDICTION_ID.fullmatch(prediction_id)
+            or prediction_id in _TAKEN_IDS
+        ):
             problems.append(_bad_id(prediction_id))
             prediction_id = ""
         features, words = self._check_features(raw.get("features"), problems)
@@ -284,6 +289,8 @@ def _bad_id(raw: object) -> Problem:
         return Problem("prediction_id", "required", "The ID of the prediction is missing.")
     if not isinstance(raw, str):
         return Problem("prediction_id", "not_text", _NOT_TEXT)
+    if raw in _TAKEN_IDS:
+        return Problem("prediction_id", "taken", f"“{raw}” cannot be an ID: its page would have no address.")
     message = f"An ID has 1 to {PREDICTION_ID_MAX} of the letters A–Z and a–z, digits and . _ : @ = + ~ -"
     return Problem("prediction_id", "invalid", message)
 

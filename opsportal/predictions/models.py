@@ -96,6 +96,8 @@ class ModelVersion(models.Model):
     # Rows of training data (JSON lines), the reference for LIME, what-if ranges and model-agnostic SHAP.
     background = models.FileField(upload_to="models/", max_length=200, blank=True)
     background_sha256 = models.CharField(max_length=64, blank=True)
+    # When they were taken from the log, for want of registered ones; null for those that were registered.
+    background_logged_at = models.DateTimeField(null=True, blank=True)
     # What the check found in the file: {"engine", "space", "inputs": [...], "single_precision", ...}.
     facts = models.JSONField(default=dict, blank=True)
     state = models.CharField(max_length=10, choices=State, default=State.CHECKING)
@@ -143,7 +145,8 @@ class Prediction(models.Model):
     The customer is a pseudonym (predictions.pseudonyms); the raw ID is stored nowhere.
     """
 
-    prediction_id = models.CharField(max_length=PREDICTION_ID_MAX, unique=True)
+    # Unique by a constraint: `unique=True` would add a second index on PostgreSQL that nothing reads.
+    prediction_id = models.CharField(max_length=PREDICTION_ID_MAX)
     # Its index is the version's, which begins with it.
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+", db_index=False)
     predicted_at = models.DateTimeField()
@@ -164,6 +167,7 @@ class Prediction(models.Model):
     class Meta:
         ordering: ClassVar = ["-predicted_at", "-id"]
         constraints: ClassVar = [
+            models.UniqueConstraint(fields=["prediction_id"], name="prediction_id_once"),
             models.CheckConstraint(condition=~Q(prediction_id=""), name="prediction_id_given"),
         ]
         indexes: ClassVar = [

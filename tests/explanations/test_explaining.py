@@ -5,25 +5,32 @@ import hashlib
 import json
 import signal
 import threading
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.files.storage import FileSystemStorage
 from django.core.management import call_command
 from django.db import connection
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from opsportal.accounts.models import User
+from opsportal.core import clock
 from opsportal.events import outbox
 from opsportal.events.models import Event, OutboxMessage
 from opsportal.explanations import explaining, loaded, warming
 from opsportal.explanations.management.commands.explain import Loop
 from opsportal.explanations.models import Explanation, Incident, Method, Stack, State
 from opsportal.explanations.services import asking
+from opsportal.predictions import services as predictions
 from opsportal.predictions.models import ModelVersion, Prediction
+from opsportal.predictions.pseudonyms import customer_key
 from tests.explanations import training
 from tests.explanations.making import (
     AYOUB,
@@ -355,11 +362,11 @@ def test_explain_many__ten_rows_or_forty__takes_as_many_queries() -> None:
     many = [make_prediction(version, age=age) for age in range(1, 41)]
 
     counts = []
-    for predictions in (few, many):
+    for chosen in (few, many):
         with CaptureQueriesContext(
             connection,
         ) as queries:
-            assert explaining.explain_many(predictions) == len(predictions)
+            assert explaining.explain_many(chosen) == len(chosen)
         counts.append(len(queries))
 
     assert counts[0] == counts[1]
@@ -413,6 +420,52 @@ def test_reference_rows__none_registered__freezes_logged_predictions_once() -> N
     assert "name" not in first[0]
     version.refresh_from_db()
     assert hashlib.sha256(version.background.read()).hexdigest() == version.background_sha256
+
+
+def test_reference_rows__one_of_the_customers_opts_out__are_let_go_and_taken_anew(
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    version = make_version(background=b"")
+    for number in range(120):
+        make_prediction(version, customer_id=f"C-{number % 12}", age=number)
+    before = explaining.reference_rows(version)
+    storage, name = version.background.storage, str(version.background.name)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        predictions.suppress([customer_key("C-3")])
+        predictions.erase_suppressed("1")
+
+    assert not storage.exists(name)
+    # Another process still holds the row as it was.
+    loaded.forget()
+    after = explaining.reference_rows(version)
+    assert len(before) == 120
+    assert after == [row for row in before if int(row["age"] or 0) % 12 != 3]
+    assert OutboxMessage.objects.filter(task="explanations.profile", key=str(version.pk)).exists()
+
+
+def test_reference_rows__registered_ones__outlive_an_opt_out() -> None:
+    version = make_version()
+    make_prediction(version, customer_id="C-1")
+
+    predictions.suppress([customer_key("C-1")])
+    predictions.erase_suppressed("1")
+
+    version.refresh_from_db()
+    assert len(explaining.reference_rows(version)) == TITANIC_BACKGROUND.count(b"\n")
+
+
+def test_want_explanation__message_given_up__sends_another() -> None:
+    wanted = asking.want_explanation(actor=None, prediction=make_prediction(make_version()))
+    OutboxMessage.objects.update(dead_at=Now())
+
+    asking.want_explanation(actor=None, prediction=wanted.prediction)
+    assert OutboxMessage.objects.count() == 1
+    with time_machine.travel(clock.now() + timedelta(minutes=2)):
+        asking.want_explanation(actor=None, prediction=wanted.prediction)
+        asking.want_explanation(actor=None, prediction=wanted.prediction)
+
+    assert OutboxMessage.objects.filter(key=str(wanted.pk), dead_at=None).count() == 1
 
 
 def test_reference_rows__few_predictions__are_not_frozen_yet() -> None:

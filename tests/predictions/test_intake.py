@@ -65,6 +65,8 @@ def test_check__values_not_given__are_null() -> None:
         ({"prediction_id": 701}, "prediction_id"),
         ({"prediction_id": ["p"]}, "prediction_id"),
         ({"prediction_id": ".."}, "prediction_id"),
+        ({"prediction_id": "together"}, "prediction_id"),
+        ({"prediction_id": "search"}, "prediction_id"),
         ({"prediction_id": "a/b"}, "prediction_id"),
         ({"prediction_id": "p\n"}, "prediction_id"),
         ({"prediction_id": HOSTILE}, "prediction_id"),

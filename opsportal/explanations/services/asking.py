@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 
 from django.db import transaction
 
@@ -18,6 +19,8 @@ from opsportal.predictions.services import looking_up
 EXPLAIN_TASK = "explanations.explain"
 # A warm worker answers in a few hundredths of a second; after this the page says that it is being computed.
 PATIENCE_SECONDS = 1.0
+# A message that failed eight times is given up; whoever asks again after this sends another one.
+FORGOTTEN_AFTER = timedelta(minutes=1)
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 0.002, 0.02
 # Every page that shows a prediction calls this first.
 note_viewed = looking_up.note_viewed
@@ -37,6 +40,8 @@ def want_explanation(
     digest = changes_digest(changes or {})
     found = Explanation.objects.filter(prediction=prediction, method=method, changes_digest=digest).first()
     if found is not None:
+        if not found.settled and found.wanted_at < clock.now() - FORGOTTEN_AFTER:
+            _remind(found)
         return found
     with transaction.atomic():
         found, created = Explanation.objects.get_or_create(
@@ -69,6 +74,13 @@ def wait_for(explanation: Explanation, *, seconds: float = PATIENCE_SECONDS) -> 
         pause = min(pause * 1.5, _LAST_LOOK_SECONDS)
         explanation.refresh_from_db()
     return explanation
+
+
+def _remind(explanation: Explanation) -> None:
+    """Send the message anew when none is on its way any more."""
+    with transaction.atomic():
+        if not outbox.is_waiting(task=EXPLAIN_TASK, key=explanation.pk):
+            outbox.send(task=EXPLAIN_TASK, key=explanation.pk)
 
 
 def changes_digest(changes: Mapping[str, Value]) -> str:

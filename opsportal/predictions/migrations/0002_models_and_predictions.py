@@ -47,6 +47,7 @@ class Migration(migrations.Migration):
                 ('threshold', models.FloatField(blank=True, null=True)),
                 ('background', models.FileField(blank=True, max_length=200, upload_to='models/')),
                 ('background_sha256', models.CharField(blank=True, max_length=64)),
+                ('background_logged_at', models.DateTimeField(blank=True, null=True)),
                 ('facts', models.JSONField(blank=True, default=dict)),
                 ('state', models.CharField(choices=[('checking', 'Checking'), ('ready', 'Ready'), ('refused', 'Refused')], default='checking', max_length=10)),
                 ('problems', models.JSONField(blank=True, default=list)),
@@ -65,7 +66,7 @@ class Migration(migrations.Migration):
             name='Prediction',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('prediction_id', models.CharField(max_length=128, unique=True)),
+                ('prediction_id', models.CharField(max_length=128)),
                 ('predicted_at', models.DateTimeField()),
                 ('received_at', models.DateTimeField()),
                 ('score', models.FloatField()),
@@ -81,7 +82,7 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-predicted_at', '-id'],
                 'indexes': [models.Index(fields=['version', '-predicted_at', '-id'], name='prediction_version'), models.Index(condition=models.Q(('customer_key', ''), _negated=True), fields=['customer_key', '-predicted_at', '-id'], name='prediction_customer'), models.Index(condition=models.Q(('product_id', ''), _negated=True), fields=['product_id', '-predicted_at', '-id'], name='prediction_product'), models.Index(fields=['-predicted_at', '-id'], name='prediction_newest')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('prediction_id', ''), _negated=True), name='prediction_id_given')],
+                'constraints': [models.UniqueConstraint(fields=('prediction_id',), name='prediction_id_once'), models.CheckConstraint(condition=models.Q(('prediction_id', ''), _negated=True), name='prediction_id_given')],
             },
         ),
         migrations.CreateModel(

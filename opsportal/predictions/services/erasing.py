@@ -7,9 +7,10 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from opsportal.core import clock
 from opsportal.events import outbox
 from opsportal.events import services as events
-from opsportal.predictions.models import Prediction, PredictionImport, Suppression
+from opsportal.predictions.models import ModelVersion, Prediction, PredictionImport, Suppression
 from opsportal.predictions.services.suppressing import ERASE_TASK, wait_for_intakes
 
+PROFILE_TASK = "explanations.profile"
 CUSTOMERS_BATCH = 500
 ROWS_BATCH = 2_000
 # What one hourly run deletes at most: it must end before the worker's time is up.
@@ -28,11 +29,16 @@ def erase_suppressed(key: str) -> int:
     erased = 0
     while customers := list(_customers_to_erase()[:CUSTOMERS_BATCH]):
         about_them = Prediction.objects.filter(~Q(customer_key=""), customer_key__in=customers)
+        versions = list(about_them.order_by().values_list("version", flat=True).distinct())
         count = 0
         while rows := _delete_some(about_them):
             count += rows
             outbox.renew(ERASE_TASK, key)
         with transaction.atomic():
+            let_go_of_logged_rows(ModelVersion.objects.filter(pk__in=versions))
+            for version in versions:
+                # Its dependence holds sampled values.
+                outbox.send(task=PROFILE_TASK, key=version)
             events.record(
                 actor=None,
                 verb="predictions.erased",
@@ -57,6 +63,7 @@ def tidy() -> int:
     while deleted < TIDY_MAX and (rows := _delete_some(expired)):
         deleted += rows
     with transaction.atomic():
+        let_go_of_logged_rows(ModelVersion.objects.filter(background_logged_at__lt=oldest))
         PredictionImport.objects.filter(finished_at__lt=oldest).delete()
         if deleted:
             days = settings.PREDICTION_RETENTION.days
@@ -69,6 +76,26 @@ def tidy() -> int:
                 after={"predictions": deleted, "days": days},
             )
     return deleted
+
+
+def let_go_of_logged_rows(versions: QuerySet[ModelVersion]) -> None:
+    """Drop the reference rows that these versions took from the log; the next question takes others.
+
+    The files go once the transaction has committed. Rows that were registered stay.
+    """
+    files = [
+        (version.background.storage, str(version.background.name))
+        for version in versions.filter(background_logged_at__isnull=False).select_for_update()
+    ]
+    versions.filter(background_logged_at__isnull=False).update(
+        background="", background_sha256="", background_logged_at=None
+    )
+
+    def delete_files() -> None:
+        for storage, name in files:
+            storage.delete(name)
+
+    transaction.on_commit(delete_files, robust=True)
 
 
 def _customers_to_erase() -> QuerySet[Suppression, str]:
