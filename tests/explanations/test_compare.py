@@ -194,8 +194,8 @@ def test_compare__two_predictions__side_by_side_and_both_looks_recorded(
     response = _compare(client_for(ana), "titanic-15")
 
     comparison = response.context["page"].comparison
-    assert (comparison.before.prediction, comparison.after.prediction) == pair
-    assert comparison.total == pytest.approx(100 * (pair[1].score - pair[0].score), abs=1e-6)
+    assert (comparison.after.prediction, comparison.before.prediction) == pair
+    assert comparison.total == pytest.approx(100 * (pair[0].score - pair[1].score), abs=1e-6)
     assert math.fsum(row.difference for row in comparison.rows) == pytest.approx(comparison.total, abs=1e-6)
     body = response.content.decode()
     assert "Both come from the same model file" in body
@@ -210,7 +210,7 @@ def test_compare__other_version__names_the_change_of_the_model(
     make_prediction(make_version(version="2"), prediction_id="later")
     body = _compare(client_for(ana), "later").content.decode()
 
-    assert "The model changed in between: Survival model 1 and 2." in body
+    assert "The model changed in between: Survival model 2 and 1." in body
     assert "Both come from the same model file" not in body
 
 

@@ -38,13 +38,6 @@ class ComparePage:
     def is_computing(self) -> bool:
         return self.other is not None and self.comparison is None and not self.refused
 
-    @property
-    def seconds_apart(self) -> float:
-        """How long after the first the second was made; negative when it was earlier."""
-        if self.other is None:
-            return 0.0
-        return (self.other.predicted_at - self.prediction.predicted_at).total_seconds()
-
 
 @require_safe
 @needs("predictions.view")
@@ -90,9 +83,10 @@ def _page(
         others = dictionary if other.version_id == prediction.version_id else other.version.features
         other_subject = others.subject_of(other.values)
         if all(found.state == State.READY for found in explanations):
+            # What led from the other one, which is the earlier one as a rule, to this one.
             comparison = comparing.compare(
-                comparing.side_of(explanations[0], prediction, dictionary),
                 comparing.side_of(explanations[1], other, others),
+                comparing.side_of(explanations[0], prediction, dictionary),
             )
     page = ComparePage(
         prediction=prediction,
