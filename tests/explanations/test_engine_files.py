@@ -99,7 +99,7 @@ def test_load__xgboost_cut_short__is_refused() -> None:
     content = training.train_xgboost().content
 
     for length in range(1, len(content), len(content) // 20):
-        with pytest.raises(EngineError, match="XGBoost cannot read the file"):
+        with pytest.raises(EngineError, match=r"\.$"):
             load(
                 format="xgboost",
                 content=content[:length],

@@ -4,11 +4,13 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from opsportal.core.errors import Invalid
 from opsportal.explanations.engine.columns import (
     Column,
     categorical,
@@ -26,6 +28,7 @@ from opsportal.explanations.engine.contributions import (
     Row,
 )
 from opsportal.predictions.dictionary import Feature, FeatureDictionary, Value, as_number, as_text
+from opsportal.predictions.model_files import sniff
 
 try:
     import xgboost
@@ -58,6 +61,11 @@ class XGBoostTrees:
 
     def __init__(self, content: bytes, dictionary: FeatureDictionary) -> None:
         """Load the model. Raises EngineError for a file that is damaged or does not fit the dictionary."""
+        try:
+            # XGBoost reads past the end of a file that was cut short, which ends the process.
+            sniff(BytesIO(content))
+        except Invalid as error:
+            raise EngineError(error.message) from error
         self._booster = xgboost.Booster({"nthread": 0})
         try:
             self._booster.load_model(bytearray(content))
