@@ -17,11 +17,12 @@ const ORDERS = {
 };
 
 const total = ({ effects }) => effects.reduce((sum, effect) => sum + effect, 0);
-const colour = (name) => getComputedStyle(document.querySelector(`.force-stack__${name}`)).color;
+
+// Fixed when shap's component is made; css/pages/stack.css puts the theme's colours in their place.
+const COLOURS = ["#c2410c", "#1c3f94"];
 
 let plot;
 let explanations;
-let root;
 let drawn;
 
 // shap sorts by simIndex when asked for what is alike. Columns of equal values stay newest first.
@@ -32,21 +33,14 @@ function arrange() {
   places.forEach((row, place) => { explanations[row].simIndex = place; });
 }
 
-// Colours are fixed when the component is made, so another theme takes another one. Nothing else does: shap's
-// component would empty its style sheet when it is given other properties, and that breaks the policy.
+// Once: shap's component would empty its style sheet when it is given other properties, which breaks the policy.
 function begin() {
-  if (root) {
-    // A drawing that is still to come would look for what is gone.
-    if (drawn) drawn.draw = () => {};
-    root.unmount();
-  }
   explanations = plot.rows.map((row) => ({
     outValue: total(row),
     features: Object.fromEntries(row.effects.map((effect, layer) => [layer, { effect, value: row.values[layer] }])),
   }));
   arrange();
-  root = SHAP.ReactDOM.createRoot(host);
-  root.render(
+  SHAP.ReactDOM.createRoot(host).render(
     SHAP.React.createElement(SHAP.AdditiveForceArrayVisualizer, {
       // shap keeps to itself which column is pointed at; the component says it.
       ref: (component) => { drawn = component; },
@@ -54,7 +48,7 @@ function begin() {
       link: "identity",
       featureNames: plot.layers,
       outNames: [plot.outcome],
-      plot_cmap: [colour("up"), colour("down")],
+      plot_cmap: COLOURS,
       explanations,
     }),
   );
@@ -97,10 +91,6 @@ function start() {
     drawn.internalDraw();
   });
   show.addEventListener("change", () => narrow());
-  // Under reduced motion every colour takes a frame to change.
-  const repaint = () => requestAnimationFrame(() => requestAnimationFrame(begin));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
-  new MutationObserver(repaint).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   begin();
 }
 
