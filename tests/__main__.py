@@ -46,7 +46,7 @@ def main() -> int:
     if run_pytest("SQLite, embedded store, browser", "not postgres and not benchmark"):
         failed.append("SQLite")
 
-    title, marks = "PostgreSQL", "not browser and not benchmark and not faults and not numeric"
+    title, marks = "PostgreSQL", "not browser and not benchmark and not faults"
     if url := os.environ.get("TEST_DATABASE_URL"):
         if run_pytest(title, marks, url):
             failed.append(title)

@@ -25,14 +25,28 @@ from tests.browsers import find_chromium
 PASSWORD = "correct horse battery staple"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine or this part of the suite cannot run, with the reason."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what this machine or this part of the suite cannot run, with the reason.
+
+    What asks no database has been run in the SQLite part.
+    """
+    if connection.vendor == "postgresql":
+        elsewhere = [item for item in items if not _asks_the_database(item)]
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if _asks_the_database(item)]
     chromium = find_chromium()
     for item in items:
         if item.get_closest_marker("browser") and chromium is None:
             item.add_marker(pytest.mark.skip(reason="no Chromium found"))
         if item.get_closest_marker("postgres") and connection.vendor != "postgresql":
             item.add_marker(pytest.mark.skip(reason="needs PostgreSQL: python -m tests.postgres pytest …"))
+
+
+def _asks_the_database(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return item.get_closest_marker("django_db") is not None or not {"db", "transactional_db"}.isdisjoint(
+        fixtures
+    )
 
 
 def pytest_configure() -> None:

@@ -8,8 +8,6 @@ from opsportal.demo.training import Trained
 from opsportal.explanations.engine.loading import load
 from opsportal.predictions.dictionary import read_dictionary
 
-pytestmark = pytest.mark.numeric
-
 Reasons = dict[str, float]
 
 
