@@ -14,8 +14,8 @@ from tests.postgres import find_binaries, temporary_cluster
 _NOTHING_COLLECTED = 5
 
 
-def run_pytest(title: str, marks: str, database_url: str = "") -> int:
-    """Run one part of the suite; pytest's exit code."""
+def run_pytest(title: str, marks: str, database_url: str = "", *, more_workers: int = 0) -> int:
+    """Run one part of the suite, with a worker a processor and some more; pytest's exit code."""
     print(f"\n== {title}", flush=True)
     environment = {**os.environ, "TEST_DATABASE_URL": database_url}
     command = [
@@ -25,7 +25,7 @@ def run_pytest(title: str, marks: str, database_url: str = "") -> int:
         "-q",
         "-rs",
         "-n",
-        "auto",
+        str((os.cpu_count() or 1) + more_workers),
         "--dist",
         "loadgroup",
         "-m",
@@ -43,7 +43,8 @@ def main() -> int:
 
     if find_chromium() is None:
         skipped.append("browser tests: no Chromium found (Debian: apt-get install chromium)")
-    if run_pytest("SQLite, embedded store, browser", "not postgres and not benchmark"):
+    # The tests in a browser share one worker, which waits for pages most of the time.
+    if run_pytest("SQLite, embedded store, browser", "not postgres and not benchmark", more_workers=1):
         failed.append("SQLite")
 
     title, marks = "PostgreSQL", "not browser and not benchmark and not faults"
