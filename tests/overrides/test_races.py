@@ -99,7 +99,8 @@ def check_the_books() -> None:
     applied = Submission.objects.filter(state=State.APPLIED, revision__isnull=False)
     assert [revision.number for revision in revisions] == list(range(1, len(revisions) + 1))
     assert [revision.at for revision in revisions] == sorted(revision.at for revision in revisions)
-    assert Head.objects.get().revision == len(revisions) == applied.count()
+    head = Head.objects.first()
+    assert (head.revision if head else 0) == len(revisions) == applied.count()
     assert verify_chain().broken_at is None
     # The chain is written under the head's lock, so its order is the order of the commits.
     applications = Event.objects.filter(verb="submission.applied").order_by("sequence")
