@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.benchmarks.portal import wait_until
 from tests.browser.conftest import PHONE, Visitors
 from tests.explanations.making import TITANIC, TITANIC_DICTIONARY
 
@@ -90,10 +89,14 @@ def test_upload__dictionary_that_misses_a_feature__is_refused_with_the_reason(
 
 
 def open_titanic(page: Page) -> None:
-    """The oldest version of the Titanic's model, once its importance is computed: the demo asks for it last."""
+    """The oldest version of the Titanic's model, once its importance is there: the demo asks for it last."""
     page.goto("/models/?model=titanic")
     page.get_by_role("main").get_by_role("table").get_by_role("link").last.click()
-    wait_until(lambda: page.reload() is not None and page.locator("#drawing circle").count() > 0, seconds=120)
+    for _ in range(120):
+        if page.locator("#drawing circle").count() > 0:
+            return
+        page.wait_for_timeout(1_000)
+        page.reload()
 
 
 def test_version__another_feature_by_keyboard__draws_its_effect(visit: Visitors) -> None:
