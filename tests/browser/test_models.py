@@ -93,6 +93,8 @@ def open_titanic(page: Page) -> None:
     page.goto("/models/?model=titanic")
     page.get_by_role("main").get_by_role("table").get_by_role("link").last.click()
     for _ in range(120):
+        # A choice made before the scripts are there would be lost.
+        page.wait_for_load_state("load")
         if page.locator("#drawing circle").count() > 0:
             return
         page.wait_for_timeout(1_000)
