@@ -86,6 +86,7 @@ INSTALLED_APPS = [
     "opsportal.accounts",
     "opsportal.predictions",
     "opsportal.overrides",
+    "opsportal.audits",
     "opsportal.serving",
     "opsportal.explanations",
     "opsportal.home",
@@ -191,8 +192,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "unacked_restore_throttle": 1,
 }
 # Models are loaded by workers of their own, so that nothing light waits for one.
-OUTBOX_HEAVY_TASKS = "explanations."
-CELERY_TASK_ROUTES = {"serving.*": {"queue": "push"}, "explanations.*": {"queue": "explain"}}
+OUTBOX_LANES = ("explanations.", "audits.")
+CELERY_TASK_ROUTES = {
+    "serving.*": {"queue": "push"},
+    "explanations.*": {"queue": "explain"},
+    "audits.*": {"queue": "audit"},
+}
 CELERY_BEAT_SCHEDULE = {
     # Ticks carry nothing and expire, so a backlog of them never builds up.
     "project": {"task": "serving.project", "schedule": 2.0, "options": {"expires": 5}},
@@ -204,6 +209,7 @@ CELERY_BEAT_SCHEDULE = {
     "tidy-accounts": {"task": "accounts.tidy", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy-predictions": {"task": "predictions.tidy", "schedule": 3600.0, "options": {"expires": 600}},
     "drain-heavy": {"task": "explanations.drain", "schedule": 2.0, "options": {"expires": 5}},
+    "drain-audits": {"task": "audits.drain", "schedule": 2.0, "options": {"expires": 5}},
     "profile": {"task": "explanations.profile_all", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
@@ -252,6 +258,15 @@ SKOPS_TRUSTED_TYPES = env_list(
     "numpy.dtype,sklearn.tree._tree.Tree,sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor,"
     "sklearn._loss.link.LogitLink,sklearn._loss.link.Interval,sklearn._loss.loss.HalfBinomialLoss",
 )
+
+# -- Audits -----------------------------------------------------------------------------------
+
+# Runs may be drawn from Parquet and CSV files in here; nowhere else.
+AUDIT_FILES_DIR = Path(env_text("AUDIT_FILES_DIR", str(BASE_DIR / "var" / "audit-files")))
+# What people saw of a prediction is erased after this time; labels and figures stay.
+AUDIT_RETENTION = timedelta(days=int(env_number("AUDIT_RETENTION_DAYS", 365, 1, 3_650)))
+# From so many corrections on a second person approves a rule.
+AUDIT_RULE_APPROVAL_MIN = int(env_number("AUDIT_RULE_APPROVAL_MIN", 100, 1, 1_000_000))
 
 # -- Browser security -----------------------------------------------------------------------
 

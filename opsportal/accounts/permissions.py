@@ -34,6 +34,14 @@ CAPABILITIES: dict[str, frozenset[Role]] = {
     "overrides.approve": frozenset({Role.APPROVER}),
     "predictions.view": READS_PREDICTIONS,
     "predictions.write": frozenset({Role.DATA_SCIENTIST, Role.ADMINISTRATOR}),
+    "audits.view": EVERYBODY,
+    "audits.label": frozenset({Role.AUDITOR, Role.AUDIT_LEAD}),
+    "audits.lead": frozenset({Role.AUDIT_LEAD}),
+    "audits.approve": frozenset({Role.APPROVER}),
+    "audits.export": frozenset({Role.AUDIT_LEAD, Role.DATA_SCIENTIST, Role.ADMINISTRATOR}),
+    "audits.refer": frozenset(
+        {Role.AGENT, Role.PRIVACY_OFFICER, Role.AUDITOR, Role.AUDIT_LEAD, Role.ADMINISTRATOR}
+    ),
     "models.view": EVERYBODY,
     "models.write": frozenset({Role.DATA_SCIENTIST, Role.ADMINISTRATOR}),
     "serving.view": EVERYBODY,
@@ -50,6 +58,8 @@ SCOPES: dict[str, str] = {
     "overrides:write": "Submit and withdraw blocks, boosts and opt-outs",
     "predictions:read": "Look up predictions and their explanations",
     "predictions:write": "Log predictions",
+    "audits:read": "Read runs, their figures and labels",
+    "audits:write": "Claim items and label them",
 }
 
 # Scope of a key → the capabilities of a person that services ask for.
@@ -68,6 +78,8 @@ SCOPE_CAPABILITIES: dict[str, frozenset[str]] = {
     ),
     "predictions:read": frozenset({"predictions.view", "models.view"}),
     "predictions:write": frozenset({"predictions.write"}),
+    "audits:read": frozenset({"audits.view", "audits.export"}),
+    "audits:write": frozenset({"audits.view", "audits.label"}),
 }
 
 

@@ -52,9 +52,9 @@ def programs(port: int) -> dict[str, list[str]]:
             *(*celery, "beat", "--scheduler", "celery.beat:Scheduler", "--loglevel", "warning"),
             *("--pidfile", ""),
         ],
-        # One child, which keeps models in memory.
+        # One child, which keeps models in memory, for explanations and audits.
         "explainer": [
-            *(*celery, "worker", "--queues", "explain", "--concurrency", "1", "--pool", "prefork"),
+            *(*celery, "worker", "--queues", "explain,audit", "--concurrency", "1", "--pool", "prefork"),
             *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
             *("--hostname", "explainer@localhost"),
         ],

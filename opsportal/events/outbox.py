@@ -85,17 +85,19 @@ def renew(task: str, key: str) -> None:
     )
 
 
-def drain(*, settled_for: timedelta = timedelta(0), limit: int = 50, heavy: bool = False) -> int:
+def drain(*, settled_for: timedelta = timedelta(0), limit: int = 50, lane: str = "") -> int:
     """Run the tasks of up to `limit` due messages in this process, oldest first; return how many ran.
 
-    `settled_for` leaves messages younger than that to Celery. `heavy`: those that load models (their
-    task's name begins with OUTBOX_HEAVY_TASKS), and only those; without it, all others, so that
-    nothing light ever waits for a model.
+    `settled_for` leaves messages younger than that to Celery. `lane`, one of OUTBOX_LANES: only tasks
+    whose name begins so; without it, all that are of no lane, so that nothing light ever waits for a
+    model or a drawing.
     """
-    lane = Q(task__startswith=settings.OUTBOX_HEAVY_TASKS)
+    heavy = Q()
+    for prefix in settings.OUTBOX_LANES:
+        heavy |= Q(task__startswith=prefix)
     due = (
         OutboxMessage.objects.filter(
-            lane if heavy else ~lane,
+            Q(task__startswith=lane) if lane else ~heavy,
             Q(leased_until=None) | Q(leased_until__lt=Now()),
             due_at__lte=Now() - settled_for,
             delivered_at=None,

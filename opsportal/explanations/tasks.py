@@ -48,4 +48,4 @@ def profile_all() -> None:
 @shared_task(name="explanations.drain")
 def drain() -> None:
     """Run whatever is due and needs a model."""
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")

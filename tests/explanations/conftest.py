@@ -14,7 +14,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def compute_meanwhile(explanation: Explanation, *, seconds: float = 0) -> Explanation:
         if not explanation.settled:
-            outbox.drain(heavy=True)
+            outbox.drain(lane="explanations.")
             explanation.refresh_from_db()
         return explanation
 

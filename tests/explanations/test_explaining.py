@@ -215,7 +215,7 @@ def test_explain__file_put_right__is_computed_when_wanted_again(ana: User) -> No
 
     Path(version.file.path).write_bytes(TITANIC)
     asking.want_again(actor=ana, explanation=found)
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")
 
     found.refresh_from_db()
     assert found.state == State.READY
@@ -231,7 +231,7 @@ def test_explain__storage_that_fails_for_now__is_tried_again(monkeypatch: pytest
 
     with monkeypatch.context() as broken:
         broken.setattr(FileSystemStorage, "open", fail)
-        outbox.drain(heavy=True)
+        outbox.drain(lane="explanations.")
 
     wanted.refresh_from_db()
     message = OutboxMessage.objects.get(task="explanations.explain")
@@ -332,7 +332,7 @@ def test_explain_stack__some_explained__computes_the_others(ana: User) -> None:
     make_stack(ana, predictions[:5] + predictions[6:])
     predictions[6].delete()
 
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")
 
     assert Explanation.objects.filter(state=State.READY, method=Method.SHAP).count() == 118
     waiting.refresh_from_db()
@@ -349,7 +349,7 @@ def test_explain_stack__one_bad_row__refuses_that_row_only(ana: User) -> None:
     bad = make_prediction(version, score=0.123)
     make_stack(ana, [*predictions, bad])
 
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")
 
     assert Explanation.objects.filter(state=State.READY).count() == 5
     assert incident_of(Explanation.objects.get(prediction=bad)) == (State.REFUSED, Incident.SCORE)

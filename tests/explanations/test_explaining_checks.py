@@ -32,7 +32,7 @@ def _nothing_loaded() -> None:
 def checked(**given: Any) -> ModelVersion:
     version = make_version(state=CHECKING, **given)
     outbox.send(task="explanations.check_model", key=version.pk)
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")
     version.refresh_from_db()
     return version
 

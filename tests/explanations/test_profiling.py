@@ -252,7 +252,7 @@ def test_want__new_predictions__asks_once_until_it_is_done(version: ModelVersion
 
     (message,) = OutboxMessage.objects.all()
     assert (message.task, message.key) == ("explanations.profile", str(version.pk))
-    assert outbox.drain(heavy=True) == 1
+    assert outbox.drain(lane="explanations.") == 1
     assert ImportanceProfile.objects.filter(version=version, day=None).exists()
 
 

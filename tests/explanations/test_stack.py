@@ -169,7 +169,7 @@ def test_page__computed__shows_picture_and_table_and_records_the_look(
     passengers = _passengers(version, 4)
     client = client_for(ana)
     stack = _stack(client, model="survival")
-    assert outbox.drain(heavy=True) == 1
+    assert outbox.drain(lane="explanations.") == 1
     response = client.get(stack.get_absolute_url())
 
     page = response.context["page"]
@@ -189,7 +189,7 @@ def test_page__computed_while_it_polls__is_opened_anew(
     client = client_for(ana)
     stack = _stack(client, model="survival")
     waiting = client.get(stack.get_absolute_url(), headers=HTMX)
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")
     done = client.get(stack.get_absolute_url(), headers=HTMX)
 
     assert "HX-Refresh" not in waiting
@@ -202,7 +202,7 @@ def test_page__erased_predictions__are_simply_gone(
     passengers = _passengers(version, 3)
     client = client_for(ana)
     stack = _stack(client, model="survival")
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")
     passengers[1].delete()
     some = client.get(stack.get_absolute_url())
     Prediction.objects.all().delete()
@@ -220,7 +220,7 @@ def test_page__failed_checks__stand_in_the_table_and_not_in_the_picture(
     Prediction.objects.filter(pk=passengers[0].pk).update(score=0.5)
     client = client_for(ana)
     stack = _stack(client, model="survival")
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")
     response = client.get(stack.get_absolute_url())
 
     page = response.context["page"]
@@ -236,7 +236,7 @@ def test_page__hostile_values__are_text_and_the_json_is_whole(
         make_prediction(version, name=hostile, embarked=hostile, deck="00701")
     client = client_for(ana)
     stack = _stack(client, model="survival")
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")
     body = client.get(stack.get_absolute_url()).content.decode()
 
     assert "<script>alert" not in body
@@ -267,7 +267,7 @@ def test_picture__every_layer_in_every_column__adds_up_to_its_score(
     passengers = _passengers(version, 5)
     client = client_for(ana)
     stack = _stack(client, model="survival")
-    outbox.drain(heavy=True)
+    outbox.drain(lane="explanations.")
     plot = client.get(stack.get_absolute_url()).context["page"].plot
 
     assert len(plot["layers"]) == len(set(plot["layers"])) == 4

@@ -1,0 +1,1 @@
+"""Write labels as Parquet. For workers only."""

@@ -1,0 +1,1 @@
+"""Find patterns that errors have in common. For workers only."""

@@ -1,0 +1,1 @@
+"""Statistics of audits: arrays in, numbers out. No Django in here; only workers import it."""

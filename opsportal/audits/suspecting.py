@@ -1,0 +1,1 @@
+"""Rank what is most likely wrong, for targeted runs. For workers only."""

@@ -1,0 +1,13 @@
+"""Workers' half of audits, on the queue `audit`. The first task loads the numeric libraries."""
+
+from celery import shared_task
+
+from opsportal.events import outbox
+
+LANE = "audits."
+
+
+@shared_task(name="audits.drain")
+def drain() -> None:
+    """Run whatever is due for audits."""
+    outbox.drain(lane=LANE)

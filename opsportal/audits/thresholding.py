@@ -1,0 +1,1 @@
+"""Find the threshold that keeps a promise. For workers only."""
