@@ -1,4 +1,4 @@
-"""The demo's data as cases to learn from: passengers, applications for credit, showings of products.
+"""The demo's data as cases to learn from: passengers, applications for credit, showings, sentences of reviews.
 
 Pure Python; see data/NOTICE for where the files come from.
 """
@@ -40,8 +40,22 @@ class Showing(Case):
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sentence(Case):
+    """A sentence of a review. votes: from −4 (very negative) to 4, each of another person."""
+
+    sentence_id: str
+    review: int
+    votes: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        """The votes' mean."""
+        return sum(self.votes) / len(self.votes)
+
+
 def dictionary(name: str) -> dict[str, Any]:
-    """The feature dictionary `titanic`, `credit` or `clicks`, as it is registered."""
+    """The feature dictionary `titanic`, `credit`, `clicks` or `reviews`, as it is registered."""
     text = (_DATA / "dictionaries" / f"{name}.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     if name == "clicks":
@@ -189,6 +203,36 @@ def showings() -> list[Showing]:
         }
         is_early = at.date() < first_day + timedelta(days=5)
         found.append(Showing(values=values, true=row["click"] == "1", trains=is_early, at=at))
+    return found
+
+
+# -- Reviews ------------------------------------------------------------------------------------
+
+# The file has the reviews of one product after those of another: number of the last review → product.
+_PRODUCTS = {98: "DVD player", 143: "camera", 175: "compact camera", 215: "phone", 309: "music player"}
+NEGATIVE_FROM = -0.5
+
+
+def reviews() -> list[Sentence]:
+    """The 3,708 sentences in the order of the file; true: negative, by the mean of 20 people's votes.
+
+    Those of every other review may be learnt from, so that no review is on both sides.
+    """
+    found = []
+    for row in _rows(_DATA / "reviews.csv"):
+        review, place = (int(number) for number in row["snippet_id"].split("_"))
+        product = next(product for last, product in _PRODUCTS.items() if review <= last)
+        votes = tuple(int(vote) for vote in row["ratings"].split())
+        found.append(
+            Sentence(
+                values={"sentence": row["text"], "product": product, "place": place},
+                true=sum(votes) / len(votes) <= NEGATIVE_FROM,
+                trains=review % 2 == 1,
+                sentence_id=f"review-{review:03}-{place:02}",
+                review=review,
+                votes=votes,
+            )
+        )
     return found
 
 

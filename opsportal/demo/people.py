@@ -24,7 +24,11 @@ PEOPLE = (
     Person("max", "Max", "Weber", (Role.ACCOUNT_MANAGER,)),
     Person("priya", "Priya", "Nair", (Role.PRIVACY_OFFICER,)),
     Person("otto", "Otto", "Lindqvist", (Role.AUDITOR,)),
+    Person("nora", "Nora", "Silva", (Role.AUDITOR,)),
+    Person("sam", "Sam", "Adeyemi", (Role.AUDITOR,)),
     Person("lena", "Lena", "Hoffmann", (Role.AUDIT_LEAD, Role.APPROVER)),
+    # Approves what lena proposes.
+    Person("vera", "Vera", "Novak", (Role.APPROVER,)),
     Person("dana", "Dana", "Okafor", (Role.DATA_SCIENTIST,)),
     Person("root", "Robin", "Root", (Role.ADMINISTRATOR,)),
 )

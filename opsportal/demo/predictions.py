@@ -56,6 +56,12 @@ MODELS = (
         "How likely a product of the home page is to be clicked. It ranks; it decides nothing.",
         ("2026.1",),
     ),
+    DemoModel(
+        "reviews",
+        "Review sentiment",
+        "Whether a sentence of a product review is negative, so that customer care looks at it.",
+        ("2026.1", "2026.2"),
+    ),
 )
 
 
@@ -82,6 +88,7 @@ def load_models(models: Sequence[DemoModel]) -> None:
         "titanic": training.train_titanic,
         "credit": training.train_credit,
         "clicks": training.train_clicks,
+        "reviews": training.train_reviews,
     }
     dana = User.objects.get(username="dana")
     loaded = []

@@ -13,5 +13,6 @@ def trained() -> dict[str, Trained]:
         "titanic": training.train_titanic(),
         "credit": training.train_credit(),
         "clicks": training.train_clicks(),
+        "reviews": training.train_reviews(),
     }
     return {f"{name} {version.version}": version for name, versions in found.items() for version in versions}

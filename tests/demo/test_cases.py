@@ -8,11 +8,12 @@ from opsportal.demo import cases
 from opsportal.demo.cases import AYOUB, VESTROM, Case
 from opsportal.predictions.dictionary import CATEGORY, FLAG, NUMBER, Feature, Group, read_dictionary
 
-NAMES = ("titanic", "credit", "clicks")
+NAMES = ("titanic", "credit", "clicks", "reviews")
 READERS: dict[str, Callable[[], Sequence[Case]]] = {
     "titanic": cases.passengers,
     "credit": cases.applications,
     "clicks": cases.showings,
+    "reviews": cases.reviews,
 }
 
 
@@ -97,3 +98,38 @@ def test_showings__first_day__knows_no_day_before() -> None:
     assert found[0].values["shown_yesterday"] is None
     assert found[-1].values["shown_yesterday"] is not None
     assert sum(case.true for case in found) == 115
+
+
+def test_reviews__votes_of_twenty__say_what_is_negative() -> None:
+    found = cases.reviews()
+
+    assert len(found) == len({case.sentence_id for case in found}) == 3_708
+    assert {len(case.votes) for case in found} == {20}
+    assert sum(case.true for case in found) == 1_235
+    assert found[0].sentence_id == "review-001-01"
+    assert (found[0].mean, found[0].true) == (-0.9, True)
+
+
+def test_reviews__no_review__is_on_both_sides() -> None:
+    found = cases.reviews()
+
+    learnt = {case.review for case in found if case.trains}
+    kept = {case.review for case in found if not case.trains}
+    assert learnt & kept == set()
+    assert sum(case.trains for case in found) == 1_837
+
+
+def test_reviews__products__are_those_that_the_texts_speak_of() -> None:
+    found = cases.reviews()
+
+    products = {
+        word: {str(case.values["product"]) for case in found if word in str(case.values["sentence"])}
+        for word in ("apex", "powershot g3", "coolpix 4300", "t-mobile", "zen xtra")
+    }
+    assert products == {
+        "apex": {"DVD player"},
+        "powershot g3": {"camera"},
+        "coolpix 4300": {"compact camera"},
+        "t-mobile": {"phone"},
+        "zen xtra": {"music player"},
+    }

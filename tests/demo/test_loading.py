@@ -43,7 +43,10 @@ def test_load_people__first_run__gives_each_person_their_job() -> None:
         "max": ["account_manager"],
         "priya": ["privacy_officer"],
         "otto": ["auditor"],
+        "nora": ["auditor"],
+        "sam": ["auditor"],
         "lena": ["approver", "audit_lead"],
+        "vera": ["approver"],
         "dana": ["data_scientist"],
         "root": ["administrator"],
     }

@@ -16,7 +16,7 @@ from opsportal.predictions.models import Model, ModelVersion, Prediction, Predic
 
 pytestmark = pytest.mark.django_db
 
-TITANIC, CREDIT, CLICKS = predictions.MODELS
+TITANIC, CREDIT, CLICKS, REVIEWS = predictions.MODELS
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def _trained_already(trained: dict[str, Trained], monkeypatch: pytest.MonkeyPatc
     def versions(name: str) -> list[Trained]:
         return [version for key, version in trained.items() if key.split()[0] == name]
 
-    for name in ("titanic", "credit", "clicks"):
+    for name in ("titanic", "credit", "clicks", "reviews"):
         monkeypatch.setattr(training, f"train_{name}", lambda name=name: versions(name))
 
 
@@ -46,6 +46,8 @@ def test_load_models__first_run__registers_and_takes_in_everything() -> None:
         "titanic 2026.2": "ready",
         "credit 2026.1": "ready",
         "clicks 2026.1": "ready",
+        "reviews 2026.1": "ready",
+        "reviews 2026.2": "ready",
     }
     counts = {name: Prediction.objects.filter(version=version).count() for name, version in versions.items()}
     assert counts == {
@@ -53,6 +55,8 @@ def test_load_models__first_run__registers_and_takes_in_everything() -> None:
         "titanic 2026.2": 891,
         "credit 2026.1": 1_000,
         "clicks 2026.1": 2_715,
+        "reviews 2026.1": 561,
+        "reviews 2026.2": 1_310,
     }
     assert versions["clicks 2026.1"].threshold is None
     assert all(version.background_sha256 for version in versions.values())
@@ -90,7 +94,7 @@ def test_load_models__first_run__predictions_lie_within_what_is_kept() -> None:
 def test_load_models__first_run__asks_for_explanations_and_importance() -> None:
     wanted = Explanation.objects.filter(state=State.WANTED)
 
-    assert wanted.filter(method=Method.SHAP).count() >= 4 * 12
+    assert wanted.filter(method=Method.SHAP).count() >= 6 * 12
     assert wanted.filter(prediction__prediction_id="titanic-867").count() == len(Method)
     profiles = OutboxMessage.objects.filter(task="explanations.profile").values_list("key", flat=True)
     assert set(profiles) == {str(pk) for pk in ModelVersion.objects.values_list("pk", flat=True)}

@@ -46,6 +46,12 @@ def test_train_credit__again__gives_the_same_scores(trained: dict[str, Trained])
     assert [row["score"] for row in again.predictions] == [row["score"] for row in before.predictions]
 
 
+def test_train_reviews__again__gives_the_same_scores(trained: dict[str, Trained]) -> None:
+    for again in training.train_reviews():
+        before = trained[f"reviews {again.version}"]
+        assert [row["score"] for row in again.predictions] == [row["score"] for row in before.predictions]
+
+
 @pytest.mark.parametrize(
     ("version", "lowest", "highest"),
     [
@@ -54,6 +60,8 @@ def test_train_credit__again__gives_the_same_scores(trained: dict[str, Trained])
         ("credit 2026.1", 0.73, 0.80),
         # Eighty clicks teach nothing that holds on another day, and the version's page says so.
         ("clicks 2026.1", 0.40, 0.60),
+        ("reviews 2026.1", 0.77, 0.80),
+        ("reviews 2026.2", 0.79, 0.82),
     ],
 )
 def test_train__measured_on_what_it_has_not_seen(
@@ -115,3 +123,36 @@ def test_train_clicks__whatever_the_place__scores_as_if_at_the_left(trained: dic
     assert max(len(scores) for scores in by_rest.values()) == 1
     assert {row["surface"] for row in version.predictions} == {"home-left", "home-centre", "home-right"}
     assert all(row["product_id"] == row["features"]["product"] for row in version.predictions)
+
+
+def test_train_reviews__a_bad_word__is_what_makes_a_sentence_negative(trained: dict[str, Trained]) -> None:
+    version = trained["reviews 2026.2"]
+    [sucks] = [row for row in version.predictions if row["text"] == "sucks."]
+    engine = load(
+        format=version.format,
+        content=version.content,
+        dictionary=read_dictionary(version.dictionary),
+        background=[],
+        trusted=["numpy.dtype"],
+    )
+
+    found = engine.explain([{"sentence": "Sucks, but great sound."}])
+
+    assert sucks["label"] == "negative"
+    [[_, _, bad], *_, [start, end, good]] = sorted(found.details[0]["words"])[:4]
+    assert (bad > 0.5, good < 0) == (True, True)
+    assert "Sucks, but great sound."[start:end] == "sound"
+
+
+def test_train_reviews__weeks__are_each_versions_own(trained: dict[str, Trained]) -> None:
+    older, newer = trained["reviews 2026.1"].predictions, trained["reviews 2026.2"].predictions
+
+    assert (len(older), len(newer)) == (561, 1_310)
+    assert max(row["predicted_at"] for row in older) < min(row["predicted_at"] for row in newer)
+    assert {row["prediction_id"] for row in older}.isdisjoint(row["prediction_id"] for row in newer)
+    assert len({f"{row['predicted_at']:%G-W%V}" for row in older}) == 1
+    weeks = {f"{row['predicted_at']:%G-W%V}": 0 for row in newer}
+    for row in newer:
+        weeks[f"{row['predicted_at']:%G-W%V}"] += 1
+    assert list(weeks.values()) == [706, 422, 182]
+    assert not any(row.get("outcome") for row in newer)
