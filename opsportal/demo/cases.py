@@ -1,4 +1,4 @@
-"""The demo's data as cases to learn from: passengers, applications for credit, showings, sentences of reviews.
+"""The demo's data as cases to learn from: passengers, credits, showings of products, sentences of reviews.
 
 Pure Python; see data/NOTICE for where the files come from.
 """
