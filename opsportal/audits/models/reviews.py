@@ -27,6 +27,8 @@ class Review(models.Model):
     number = models.PositiveSmallIntegerField()
     kind = models.CharField(max_length=12, choices=Kind, default=Kind.LABEL)
     state = models.CharField(max_length=8, choices=State, default=State.OPEN)
+    # Asked for because the first answer differs from the model's: such items are no random ones.
+    second_look = models.BooleanField(default=False)
     # Lower comes first; within a priority the order is by chance.
     priority = models.SmallIntegerField(default=0)
     shuffle = models.BigIntegerField()
@@ -39,13 +41,16 @@ class Review(models.Model):
         db_index=False,
     )
     token = models.CharField(max_length=32, blank=True)
-    # By the database's clock.
+    # By the database's clock. Token and holder outlive the lease until somebody else takes the review.
     leased_at = models.DateTimeField(null=True, blank=True)
     leased_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["item", "number"], name="review_number_once"),
+            models.UniqueConstraint(
+                fields=["item", "holder"], condition=Q(state="leased"), name="review_held_once_per_person"
+            ),
             models.CheckConstraint(
                 condition=Q(state="leased", holder__isnull=False, leased_until__isnull=False) & ~Q(token="")
                 | ~Q(state="leased"),
@@ -61,7 +66,6 @@ class Review(models.Model):
             models.Index(
                 fields=["holder", "leased_until"], condition=Q(state="leased"), name="review_leased"
             ),
-            models.Index(fields=["token"], condition=~Q(token=""), name="review_token"),
         ]
 
     def __str__(self) -> str:
@@ -77,7 +81,7 @@ class Label(models.Model):
     person = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False
     )
-    # The review's token, so that the same answer sent twice is one.
+    # The random part of the review's token, so that the same answer sent twice is one.
     token = models.CharField(max_length=32)
     # Empty: cannot tell.
     value = models.CharField(max_length=100, blank=True)
@@ -101,8 +105,8 @@ class Label(models.Model):
             models.UniqueConstraint(fields=["token"], name="label_token_once"),
         ]
         indexes: ClassVar = [
-            # A person's last twenty, and their pace.
-            models.Index(fields=["person", "-id"], name="label_of_person"),
+            # A person's last twenty, their pace, and what they did today.
+            models.Index(fields=["person", "-at"], name="label_of_person"),
             # All of a run, for its results.
             models.Index(fields=["run", "id"], name="label_of_run"),
         ]
