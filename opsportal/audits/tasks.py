@@ -11,3 +11,11 @@ LANE = "audits."
 def drain() -> None:
     """Run whatever is due for audits."""
     outbox.drain(lane=LANE)
+
+
+@shared_task(name="audits.export")
+def export(key: str) -> None:
+    """Write a file of labels that somebody wants."""
+    from opsportal.audits import exporting  # noqa: PLC0415  loads pyarrow
+
+    outbox.deliver("audits.export", key, lambda: exporting.export(int(key)))

@@ -10,6 +10,7 @@ from django.db.models import Value
 def insert_from(
     model: type[models.Model],
     source: "models.QuerySet[Any]",
+    /,
     *,
     update_on: tuple[str, ...] = (),
     **values: Any,
