@@ -25,6 +25,8 @@ class Threshold(models.Model):
         WAITING = "waiting", "Waiting for approval"
         REJECTED = "rejected", "Rejected"
         PUBLISHED = "published", "Published"
+        # By a later one of the same version; comes back when that one is undone.
+        REPLACED = "replaced", "Replaced"
         UNDONE = "undone", "Undone"
 
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="+", db_index=False)
@@ -42,12 +44,20 @@ class Threshold(models.Model):
     verification = models.JSONField(default=dict, blank=True)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField()
+    # Whoever asked for it to be published, and why.
+    asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
     reason = models.CharField(max_length=500, blank=True)
     decided_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     published_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+    # What was published before it, and is again when it is undone.
+    replaces = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="replaced_by", db_index=False
+    )
     # The revision that carried it into the serving store.
     revision = models.PositiveBigIntegerField(null=True, blank=True)
 
@@ -62,12 +72,14 @@ class Threshold(models.Model):
                 name="threshold_promise_is_a_share",
             ),
             models.CheckConstraint(
-                condition=~Q(state__in=["proposed", "waiting", "published", "undone"])
+                condition=~Q(state__in=["proposed", "waiting", "published", "replaced", "undone"])
                 | Q(value__isnull=False),
                 name="threshold_has_value",
             ),
             models.CheckConstraint(
-                condition=Q(decided_by__isnull=True) | ~Q(decided_by=F("author")),
+                condition=Q(decided_by__isnull=True)
+                | ~Q(decided_by=F("author"))
+                & (Q(asked_by__isnull=True) | ~Q(decided_by=F("asked_by"))),
                 name="threshold_decided_by_another",
             ),
             models.CheckConstraint(
