@@ -3,7 +3,7 @@
 from opsportal.audits.models.policies import Allocation, Period, Policy, Sizing, Source
 from opsportal.audits.models.results import Correction, Estimate, Export, Provenance
 from opsportal.audits.models.reviews import Decline, Label, Review
-from opsportal.audits.models.rules import Application, Rule, Suggestion
+from opsportal.audits.models.rules import Application, Rule, Search, Suggestion
 from opsportal.audits.models.runs import FrameFile, Item, Run, Stratum, Stream
 from opsportal.audits.models.thresholds import Threshold
 
@@ -23,6 +23,7 @@ __all__ = [
     "Review",
     "Rule",
     "Run",
+    "Search",
     "Sizing",
     "Source",
     "Stratum",

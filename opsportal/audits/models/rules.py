@@ -11,6 +11,24 @@ from opsportal.audits.models.runs import Run
 from opsportal.predictions.models import Model
 
 
+class Search(models.Model):
+    """That a worker looked for patterns in the errors of a run, over how much, and what came of it."""
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="search")
+    labelled = models.PositiveIntegerField()
+    errors = models.PositiveIntegerField()
+    # Patterns seen on one half, tested on the other, and kept.
+    seen = models.PositiveIntegerField(default=0)
+    tested = models.PositiveIntegerField(default=0)
+    kept = models.PositiveIntegerField(default=0)
+    # What the reader must know: how it was tested, or why there is nothing.
+    sentence = models.CharField(max_length=500)
+    made_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"search in run {self.run_id}"
+
+
 class Suggestion(models.Model):
     """What errors of a run have in common, found on one half of the labels and tested on the other."""
 
@@ -36,8 +54,8 @@ class Rule(models.Model):
 
     model = models.ForeignKey(Model, on_delete=models.PROTECT, related_name="audit_rules")
     title = models.CharField(max_length=100)
-    # A tree: {"all": […]} | {"any": […]} | {"field": "text"|"score"|"predicted"|"surface"|"feature:NAME",
-    # "is": "matches"|"equals"|"not_equals"|"above"|"below"|"missing", "value": …}; see audits.conditions.
+    # A tree: {"all": […]} | {"any": […]} | {"field": "text"|"score"|"predicted"|"surface"|"feature:NAME"|…,
+    # "is": "contains"|"matches"|"equals"|"above"|"between"|"missing"|…, "value": …}; see audits.conditions.
     condition = models.JSONField()
     label = models.CharField(max_length=100)
     # The lower bound of its precision must reach this before it may relabel anything.
@@ -46,7 +64,8 @@ class Rule(models.Model):
         Suggestion, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     version = models.PositiveIntegerField(default=1)
-    # The last preview: counts, precision on audited items with its interval, examples by prediction ID.
+    # The last preview, or how far the running one has come: counts, precision on audited items with its
+    # bounds, examples by prediction ID; see services.previewing.
     preview = models.JSONField(default=dict, blank=True)
     previewed_at = models.DateTimeField(null=True, blank=True)
     # Set while a worker is at it; rows looked at of how many.
@@ -94,7 +113,7 @@ class Application(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     decided_at = models.DateTimeField(null=True, blank=True)
-    # The last prediction looked at, so that a restart goes on there.
+    # The key of the last prediction looked at, so that a restart goes on there.
     position = models.BigIntegerField(default=0)
     rows_total = models.PositiveBigIntegerField(default=0)
     rows_done = models.PositiveBigIntegerField(default=0)
