@@ -57,7 +57,7 @@ def _waiting(user: User, *, failed: bool) -> Waiting:
     leads, labels = user.can("audits.lead"), user.can("audits.label")
     runs: list[Run] = []
     if leads or labels:
-        runs = list(_open_runs(user, labels=labels, leads=leads))
+        runs = list(open_runs(user, labels=labels, leads=leads))
     applications: list[Application] = []
     thresholds: list[Threshold] = []
     if user.can("audits.approve"):
@@ -85,8 +85,11 @@ def _waiting(user: User, *, failed: bool) -> Waiting:
     )
 
 
-def _open_runs(user: User, *, labels: bool, leads: bool) -> "QuerySet[Run]":
-    """Open runs with `has_work` for this person, and with `has_unsettled` items."""
+def open_runs(user: User, *, labels: bool, leads: bool) -> "QuerySet[Run]":
+    """Open runs, oldest first, with `has_work` for this person, and with `has_unsettled` items.
+
+    has_work: something that this person holds or may claim. One query.
+    """
     mine = Label.objects.filter(item=OuterRef("item"), person=user.pk, withdrawn_at=None)
     declined = Q(item__declines__person=user.pk)
     free = Q(state=Review.State.OPEN) | Q(state=Review.State.LEASED, leased_until__lt=Now())
