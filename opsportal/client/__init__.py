@@ -24,7 +24,9 @@ from opsportal.client.reader import (
     StoreHead,
     StoreNotReady,
     StoreUnavailable,
+    ThresholdReading,
 )
+from opsportal.client.thresholds import Threshold, parse_thresholds
 
 __all__ = [
     "SCHEMA",
@@ -39,10 +41,13 @@ __all__ = [
     "StoreHead",
     "StoreNotReady",
     "StoreUnavailable",
+    "Threshold",
+    "ThresholdReading",
     "Verdict",
     "decide",
     "explain",
     "parse_rules",
+    "parse_thresholds",
     "personalize",
     "rank",
 ]

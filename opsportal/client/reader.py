@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from opsportal.client.engine import UNREADABLE
+from opsportal.client.thresholds import Threshold, parse_thresholds
 
 SCHEMA = "1"
 HEAD_FIELDS = (
@@ -28,6 +29,8 @@ HEAD_FIELDS = (
     "digest",
     "heartbeat_at",
 )
+# A store that an earlier version of the portal filled has none: products and customers are read all the same.
+THRESHOLD_FIELDS = ("thresholds", "threshold_fields")
 
 
 class StoreError(Exception):
@@ -46,7 +49,7 @@ class StoreNotReady(StoreError):
 class StoreHead:
     """What the publisher says about the whole store.
 
-    products, customers: entries with rules. digest: 64 bits over all of them, 16 hex digits.
+    products, customers, thresholds: entries with rules. digest: 64 bits over all of them, 16 hex digits.
     heartbeat_at: when the publisher was last in touch, epoch seconds by the store's clock.
     """
 
@@ -56,6 +59,24 @@ class StoreHead:
     customers: int
     digest: str
     heartbeat_at: float
+    thresholds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdReading:
+    """The published thresholds of the asked models that have any, at one moment of the store.
+
+    read_at: epoch seconds by the store's clock.
+    """
+
+    head: StoreHead
+    read_at: float
+    thresholds: Mapping[str, list[Threshold]]
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the publisher was last in touch, by the store's clock alone."""
+        return max(0.0, self.read_at - self.head.heartbeat_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +104,8 @@ class DirectReader:
     """
 
     def __init__(self, url: str, prefix: str = "{ops}", timeout: float = 0.1) -> None:
-        self._head_key, self._products_key, self._customers_key = (
-            f"{prefix}:{part}" for part in ("head", "p", "c")
+        self._head_key, self._products_key, self._customers_key, self._thresholds_key = (
+            f"{prefix}:{part}" for part in ("head", "p", "c", "t")
         )
         self._pool = ConnectionPool.from_url(
             url,
@@ -104,7 +125,7 @@ class DirectReader:
         commands: list[tuple[Any, ...]] = [
             ("MULTI",),
             ("TIME",),
-            ("HMGET", self._head_key, *HEAD_FIELDS),
+            ("HMGET", self._head_key, *HEAD_FIELDS, *THRESHOLD_FIELDS),
             ("HLEN", self._products_key),
             ("HLEN", self._customers_key),
         ]
@@ -124,6 +145,39 @@ class DirectReader:
                 if value is not None
             }
         return Reading(head, int(clock[0]) + int(clock[1]) / 1e6, rules, purposes)
+
+    def thresholds(self, models: Sequence[str] = ()) -> ThresholdReading:
+        """The published thresholds of these models, or of all of them, all of one moment.
+
+        A decision is the positive one from the threshold on (score >= value); a version without one
+        keeps the threshold it was registered with. Raises StoreUnavailable or StoreNotReady.
+        """
+        asked: tuple[Any, ...] = ("HMGET", self._thresholds_key, *models)
+        commands: list[tuple[Any, ...]] = [
+            ("MULTI",),
+            ("TIME",),
+            ("HMGET", self._head_key, *HEAD_FIELDS, *THRESHOLD_FIELDS),
+            ("HLEN", self._products_key),
+            ("HLEN", self._customers_key),
+            ("HLEN", self._thresholds_key),
+            asked if models else ("HGETALL", self._thresholds_key),
+            ("EXEC",),
+        ]
+        clock, fields, product_count, customer_count, threshold_count, answer = self._ask(commands)
+        head = _parse_head(fields, product_count, customer_count)
+        try:
+            if threshold_count < int(fields[-1] or ""):
+                raise StoreNotReady("The store has lost entries.")
+        except ValueError as error:
+            raise StoreNotReady("The store holds no thresholds yet.") from error
+        names = models or [name.decode("utf-8", "replace") for name in answer[::2]]
+        values = answer if models else answer[1::2]
+        found = {
+            name: rules
+            for name, value in zip(names, values, strict=True)
+            if (rules := parse_thresholds(_value(value)))
+        }
+        return ThresholdReading(head, int(clock[0]) + int(clock[1]) / 1e6, found)
 
     def head(self) -> StoreHead:
         """The head of a store that can be read. Raises StoreUnavailable or StoreNotReady."""
@@ -174,6 +228,7 @@ def _parse_head(fields: Sequence[bytes | None], product_count: int, customer_cou
         raise StoreNotReady(f"The store is of schema {schema[:20]!r}; this client reads schema {SCHEMA}.")
     try:
         numbers = [int(field or "") for field in rest[:6]]
+        thresholds = int(rest[8] or 0)
         digest, heartbeat_at = rest[6] or "", float(rest[7] or "")
     except ValueError as error:
         raise StoreNotReady("The store's head is incomplete.") from error
@@ -181,4 +236,4 @@ def _parse_head(fields: Sequence[bytes | None], product_count: int, customer_cou
     # The scripts that write entries keep these counts in the same step, so fewer means that some were lost.
     if product_count < product_fields or customer_count < customer_fields:
         raise StoreNotReady("The store has lost entries.")
-    return StoreHead(epoch, revision, products, customers, digest, heartbeat_at)
+    return StoreHead(epoch, revision, products, customers, digest, heartbeat_at, thresholds)

@@ -101,6 +101,7 @@ class Change(models.Model):
     class Kind(models.TextChoices):
         PRODUCT = "p", "product"
         CUSTOMER = "c", "customer"
+        THRESHOLD = "t", "thresholds of a model"
 
     kind = models.CharField(max_length=1, choices=Kind)
     key = models.CharField(max_length=200)

@@ -11,7 +11,15 @@ import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from opsportal.client import DirectReader, StoreHead, StoreNotReady, StoreUnavailable
+from opsportal.audits.selectors.desired import desired_thresholds, published_models
+from opsportal.client import (
+    DirectReader,
+    StoreHead,
+    StoreNotReady,
+    StoreUnavailable,
+    Threshold,
+    parse_thresholds,
+)
 from opsportal.core import clock
 from opsportal.core.errors import Invalid, Unavailable
 from opsportal.events.models import Head
@@ -76,6 +84,54 @@ def consult(product_ids: Sequence[str], customer_id: str | None) -> Basis:
         raise _both_away() from error
 
 
+@dataclass(frozen=True, slots=True)
+class ThresholdBasis:
+    """The published thresholds by model name, and how old they may be; as in Basis."""
+
+    revision: int
+    as_of: datetime
+    age_seconds: float
+    thresholds: Mapping[str, Sequence[Threshold]]
+    from_database: bool
+
+
+def consult_thresholds(models: Sequence[str]) -> ThresholdBasis:
+    """The published thresholds of these models, or of all of them, of one moment; waits as `consult` does.
+
+    Raises Unavailable when store and database are both away.
+    """
+    if _breaker.lets_through():
+        try:
+            reading = _reader().thresholds(models)
+        except StoreUnavailable as error:
+            _breaker.failed()
+            log.warning("thresholds.store_unavailable", error=str(error))
+        except StoreNotReady as error:
+            _breaker.worked()
+            log.warning("thresholds.store_not_ready", error=str(error))
+        else:
+            _breaker.worked()
+            return ThresholdBasis(
+                revision=reading.head.revision,
+                as_of=_moment(reading.head.heartbeat_at),
+                age_seconds=round(reading.age_seconds, 3),
+                thresholds=reading.thresholds,
+                from_database=False,
+            )
+    try:
+        revision = _newest_revision()
+        rules = desired_thresholds(models or published_models())
+    except DatabaseError as error:
+        raise _both_away() from error
+    return ThresholdBasis(
+        revision=revision,
+        as_of=clock.now(),
+        age_seconds=0.0,
+        thresholds={model: parse_thresholds(text) for model, text in rules.items()},
+        from_database=True,
+    )
+
+
 def store_head() -> tuple[StoreHead, bool]:
     """The store's head, or what was last pushed when the store is away (second value True).
 
@@ -104,6 +160,7 @@ def store_head() -> tuple[StoreHead, bool]:
         customers=projection.customers,
         digest=projection.digest,
         heartbeat_at=projection.heartbeat_at.timestamp(),
+        thresholds=projection.thresholds,
     )
     return head, True
 
@@ -121,8 +178,7 @@ def forget() -> None:
 
 
 def _from_database(product_ids: Sequence[str], key: str | None) -> Basis:
-    # The revision first: the rules are at least as new as the number that goes with them.
-    revision = Head.objects.filter(pk=1).values_list("revision", flat=True).first() or 0
+    revision = _newest_revision()
     return Basis(
         revision=revision,
         as_of=clock.now(),
@@ -131,6 +187,11 @@ def _from_database(product_ids: Sequence[str], key: str | None) -> Basis:
         purposes=overrides.desired_customers([key]).get(key, "") if key is not None else "",
         from_database=True,
     )
+
+
+def _newest_revision() -> int:
+    """To be read before the rules, which are then at least as new as the number that goes with them."""
+    return Head.objects.filter(pk=1).values_list("revision", flat=True).first() or 0
 
 
 def _both_away() -> Unavailable:

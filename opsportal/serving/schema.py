@@ -37,7 +37,7 @@ def add_decision_paths(result: dict[str, Any], **_options: Any) -> dict[str, Any
     """Add the decision routes and their shapes to the document; `core.schema` adds their errors after."""
     types = [shape for post in _POSTS for shape in (post[3], post[4])]
     _schemas, components = msgspec.json.schema_components(
-        [*types, shapes.HeadAnswer], ref_template=_REFERENCE
+        [*types, shapes.HeadAnswer, shapes.ThresholdsAnswer], ref_template=_REFERENCE
     )
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(components)
@@ -60,6 +60,7 @@ def add_decision_paths(result: dict[str, Any], **_options: Any) -> dict[str, Any
             }
         }
     paths["/api/v1/serving/head"] = {"get": _head_operation()}
+    paths["/api/v1/serving/thresholds"] = {"get": _thresholds_operation()}
     result["paths"] = dict(sorted(paths.items()))
     return result
 
@@ -79,6 +80,33 @@ def _head_operation() -> dict[str, Any]:
                 "content": _json(_reference(shapes.HeadAnswer)),
             },
             "304": {"description": "Nothing has changed", "headers": tag},
+        },
+    }
+
+
+def _thresholds_operation() -> dict[str, Any]:
+    name = {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,63}$"}
+    return {
+        "operationId": "serving_thresholds",
+        "summary": "Published thresholds of models",
+        "description": "From the threshold on (score >= threshold) a version's decision is the positive one. "
+        "A version that is not listed keeps the threshold it was registered with.",
+        "tags": ["serving"],
+        "security": _SECURITY,
+        "parameters": [
+            {
+                "name": "model",
+                "in": "query",
+                "description": "A model's name; may be repeated. All models without it.",
+                "schema": {"type": "array", "items": name, "maxItems": 100},
+            }
+        ],
+        "responses": {
+            "200": {
+                "description": "Published thresholds",
+                "headers": _FROM_DATABASE,
+                "content": _json(_reference(shapes.ThresholdsAnswer)),
+            }
         },
     }
 

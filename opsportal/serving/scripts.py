@@ -8,7 +8,10 @@ bring it back. Numbers stay far below 2^53, where Lua's doubles stop counting.
 """
 
 _LIBRARY = r"""
-local COUNTS = {p = {'products', 'product_fields'}, c = {'customers', 'customer_fields'}}
+local COUNTS = {p = {'products', 'product_fields'}, c = {'customers', 'customer_fields'},
+  t = {'thresholds', 'threshold_fields'}}
+-- Where the hash of a kind stands among the keys, behind its head.
+local PLACE = {p = 1, c = 2, t = 3}
 
 local function revision_of(value)
   return tonumber(string.match(value, '^(%d+)|')) or -1
@@ -27,7 +30,7 @@ end
 
 local function load_head(key)
   local fields = redis.call('HMGET', key, 'epoch', 'revision', 'base', 'digest',
-    'products', 'product_fields', 'customers', 'customer_fields')
+    'products', 'product_fields', 'customers', 'customer_fields', 'thresholds', 'threshold_fields')
   if not fields[1] then return nil end
   local digest = fields[4] or ''
   return {
@@ -35,6 +38,7 @@ local function load_head(key)
     high = tonumber(string.sub(digest, 1, 8), 16) or 0, low = tonumber(string.sub(digest, 9, 16), 16) or 0,
     products = tonumber(fields[5]) or 0, product_fields = tonumber(fields[6]) or 0,
     customers = tonumber(fields[7]) or 0, customer_fields = tonumber(fields[8]) or 0,
+    thresholds = tonumber(fields[9]) or 0, threshold_fields = tonumber(fields[10]) or 0,
   }
 end
 
@@ -47,12 +51,13 @@ local function save_head(key, head)
   redis.call('HSET', key, 'revision', string.format('%.0f', head.revision),
     'products', head.products, 'product_fields', head.product_fields,
     'customers', head.customers, 'customer_fields', head.customer_fields,
+    'thresholds', head.thresholds, 'threshold_fields', head.threshold_fields,
     'digest', bit.tohex(head.high) .. bit.tohex(head.low), 'heartbeat_at', clock())
 end
 
 local function answer(status, head, applied)
   return {status, string.format('%.0f', head.revision), head.products, head.customers,
-    bit.tohex(head.high) .. bit.tohex(head.low), applied}
+    head.thresholds, bit.tohex(head.high) .. bit.tohex(head.low), applied}
 end
 
 -- Write one entry unless the store already holds it at this revision or a newer one.
@@ -82,7 +87,7 @@ local function write_log(log, length, kind, key, value)
 end
 """
 
-# KEYS head p c log · ARGV epoch, revision to raise to or '', length of the log or '' for none,
+# KEYS head p c t log · ARGV epoch, revision to raise to or '', length of the log or '' for none,
 # seconds to live or '' for ever, then kind, key, value …
 PUSH = (
     _LIBRARY
@@ -93,26 +98,26 @@ if head.epoch ~= ARGV[1] then return {'epoch', head.epoch} end
 local applied = 0
 for i = 5, #ARGV, 3 do
   local kind, key, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if apply(head, kind == 'p' and KEYS[2] or KEYS[3], kind, key, value) then
+  if apply(head, KEYS[1 + PLACE[kind]], kind, key, value) then
     applied = applied + 1
-    if ARGV[3] ~= '' then write_log(KEYS[4], ARGV[3], kind, key, value) end
+    if ARGV[3] ~= '' then write_log(KEYS[5], ARGV[3], kind, key, value) end
   end
 end
 if ARGV[2] ~= '' then head.revision = math.max(head.revision, tonumber(ARGV[2])) end
 save_head(KEYS[1], head)
 if ARGV[4] ~= '' then
-  for i = 1, 3 do redis.call('EXPIRE', KEYS[i], ARGV[4]) end
+  for i = 1, 4 do redis.call('EXPIRE', KEYS[i], ARGV[4]) end
 end
 return answer('ok', head, applied)
 """
 )
 
-# KEYS head p c log, staging head p c · ARGV id of the last log entry the staging covers, most
+# KEYS head p c t log, staging head p c t · ARGV id of the last log entry the staging covers, most
 # entries to replay, '1' to overwrite a head that cannot be read, source, length of the log
 SWAP = (
     _LIBRARY
     + r"""
-local stage = load_head(KEYS[5])
+local stage = load_head(KEYS[6])
 if not stage then return {'lost'} end
 local current = ARGV[3] ~= '1' and load_head(KEYS[1])
 local replayed = 0
@@ -122,13 +127,13 @@ if current then
   if old > new then return {'epoch', current.epoch} end
   if old == new then
     -- What was pushed while the staging was filled must survive the swap.
-    local entries = redis.call('XRANGE', KEYS[4], '(' .. ARGV[1], '+', 'COUNT', tonumber(ARGV[2]) + 1)
+    local entries = redis.call('XRANGE', KEYS[5], '(' .. ARGV[1], '+', 'COUNT', tonumber(ARGV[2]) + 1)
     if #entries > tonumber(ARGV[2]) then return {'behind'} end
     for _, entry in ipairs(entries) do
       local field = {}
       for i = 1, #entry[2], 2 do field[entry[2][i]] = entry[2][i + 1] end
       if field.op then return {'behind'} end
-      local hash = field.kind == 'p' and KEYS[6] or KEYS[7]
+      local hash = KEYS[6 + PLACE[field.kind]]
       if apply(stage, hash, field.kind, field.key, field.revision .. '|' .. field.value) then
         replayed = replayed + 1
       end
@@ -136,21 +141,21 @@ if current then
     stage.revision = math.max(stage.revision, current.revision)
   end
 end
-for i = 2, 3 do
+for i = 2, 4 do
   redis.call('UNLINK', KEYS[i])
-  if redis.call('EXISTS', KEYS[i + 4]) == 1 then
-    redis.call('RENAME', KEYS[i + 4], KEYS[i])
+  if redis.call('EXISTS', KEYS[i + 5]) == 1 then
+    redis.call('RENAME', KEYS[i + 5], KEYS[i])
     -- RENAME carries the time to live along, and the live list would expire.
     redis.call('PERSIST', KEYS[i])
   end
 end
 redis.call('UNLINK', KEYS[1])
-redis.call('RENAME', KEYS[5], KEYS[1])
+redis.call('RENAME', KEYS[6], KEYS[1])
 redis.call('PERSIST', KEYS[1])
 save_head(KEYS[1], stage)
 redis.call('HSET', KEYS[1], 'base', string.format('%.0f', stage.base), 'source', ARGV[4], 'built_at', clock())
-if redis.call('TYPE', KEYS[4]).ok ~= 'stream' then redis.call('UNLINK', KEYS[4]) end
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[5], '*', 'op', 'swap', 'epoch', stage.epoch,
+if redis.call('TYPE', KEYS[5]).ok ~= 'stream' then redis.call('UNLINK', KEYS[5]) end
+redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[5], '*', 'op', 'swap', 'epoch', stage.epoch,
   'revision', string.format('%.0f', stage.revision))
 return answer('ok', stage, replayed)
 """
@@ -170,7 +175,7 @@ return redis.call('HGETALL', KEYS[1])
 
 # Put back what somebody else changed. The head's counts and digest already speak of the wanted
 # value, so they stay. A value that has changed since it was looked at is left alone.
-# KEYS head p c log · ARGV epoch, length of the log, then kind, key, '=' and the value found or '-', value …
+# KEYS head p c t log · ARGV epoch, length of the log, then kind, key, '=' and the value found or '-', value …
 REPAIR = (
     _LIBRARY
     + r"""
@@ -180,15 +185,15 @@ if head.epoch ~= ARGV[1] then return {'epoch', head.epoch} end
 local repaired = 0
 for i = 3, #ARGV, 4 do
   local kind, key, found, value = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local hash = kind == 'p' and KEYS[2] or KEYS[3]
+  local hash = KEYS[1 + PLACE[kind]]
   local held = redis.call('HGET', hash, key)
   if (held and '=' .. held or '-') == found then
     if value == '' then
       redis.call('HDEL', hash, key)
-      write_log(KEYS[4], ARGV[2], kind, key, string.format('%.0f|', head.revision))
+      write_log(KEYS[5], ARGV[2], kind, key, string.format('%.0f|', head.revision))
     else
       redis.call('HSET', hash, key, value)
-      write_log(KEYS[4], ARGV[2], kind, key, value)
+      write_log(KEYS[5], ARGV[2], kind, key, value)
     end
     repaired = repaired + 1
   end

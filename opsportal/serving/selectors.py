@@ -36,6 +36,7 @@ class StoreStatus:
     error: str
     products: int
     customers: int
+    thresholds: int
     digest: str
     rebuilding: Rebuild | None
 
@@ -69,6 +70,7 @@ def store_status() -> StoreStatus:
         error=projection.last_error or _sentence(state),
         products=projection.products,
         customers=projection.customers,
+        thresholds=projection.thresholds,
         digest=projection.digest,
         rebuilding=Rebuild.objects.filter(finished_at=None).first() if projection.leased_until else None,
     )

@@ -36,6 +36,8 @@ SCAN_COUNT = 1_000
 LOG_LENGTH = 200_000
 REPLAY_MAX = 5_000
 STAGING_TTL = 900
+# The keys of a set: its head, then a hash for each kind of Change.
+_PARTS = ("head", "p", "c", "t")
 
 _RETRYABLE = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 _RETRYABLE_WORDS = ("MISCONF", "LOADING", "READONLY", "OOM", "BUSY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN")
@@ -75,7 +77,8 @@ class Entry:
 class State:
     """What the store's head says. Times are epoch seconds by the store's clock.
 
-    lost: how many fields fewer the hashes were seen to hold than the head says.
+    lost: how many fields fewer the hashes were seen to hold than the head says. outdated: whether an
+    earlier version of the portal filled the store, which knew nothing of thresholds.
     """
 
     epoch: int
@@ -88,10 +91,13 @@ class State:
     source: str
     built_at: float
     heartbeat_at: float
+    thresholds: int = 0
+    threshold_fields: int = 0
     lost: int = 0
+    outdated: bool = False
 
     @classmethod
-    def parse(cls, fields: dict[str, str], lengths: tuple[int, int] | None = None) -> Self:
+    def parse(cls, fields: dict[str, str], lengths: tuple[int, int, int] | None = None) -> Self:
         """The head from its hash. Raises StoreSpoilt."""
         try:
             if fields["schema"] != SCHEMA:
@@ -107,10 +113,14 @@ class State:
                 source=fields["source"],
                 built_at=float(fields["built_at"]),
                 heartbeat_at=float(fields["heartbeat_at"]),
+                thresholds=int(fields.get("thresholds", 0)),
+                threshold_fields=int(fields.get("threshold_fields", 0)),
                 lost=0
                 if lengths is None
                 else max(0, int(fields["product_fields"]) - lengths[0])
-                + max(0, int(fields["customer_fields"]) - lengths[1]),
+                + max(0, int(fields["customer_fields"]) - lengths[1])
+                + max(0, int(fields.get("threshold_fields", 0)) - lengths[2]),
+                outdated="thresholds" not in fields or "threshold_fields" not in fields,
             )
         except (KeyError, ValueError) as error:
             raise StoreSpoilt from error
@@ -126,6 +136,7 @@ class Written:
     revision: int
     products: int
     customers: int
+    thresholds: int
     digest: str
     applied: int
 
@@ -137,12 +148,13 @@ class Keys:
     head: str
     products: str
     customers: str
+    thresholds: str
 
     def hash_of(self, kind: str) -> str:
-        return self.products if kind == "p" else self.customers
+        return {"p": self.products, "c": self.customers, "t": self.thresholds}[kind]
 
     def as_list(self) -> list[str]:
-        return [self.head, self.products, self.customers]
+        return [self.head, self.products, self.customers, self.thresholds]
 
 
 class Store:
@@ -160,7 +172,7 @@ class Store:
             encoding_errors="surrogateescape",
         )
         self._prefix = prefix
-        self.live = Keys(f"{prefix}:head", f"{prefix}:p", f"{prefix}:c")
+        self.live = Keys(*(f"{prefix}:{part}" for part in _PARTS))
         self.log = f"{prefix}:log"
         self._push, self._swap, self._beat, self._repair = (
             self.redis.register_script(source)
@@ -173,8 +185,10 @@ class Store:
             pipe.hgetall(self.live.head)
             pipe.hlen(self.live.products)
             pipe.hlen(self.live.customers)
-            fields, products, customers = pipe.execute()
-        return State.parse(fields, (products, customers)) if fields else None
+            pipe.hlen(self.live.thresholds)
+            fields, *lengths = pipe.execute()
+        products, customers, thresholds = lengths
+        return State.parse(fields, (products, customers, thresholds)) if fields else None
 
     def beat(self, *, epoch: int, source: str) -> State | None:
         """Say that the publisher of this epoch is alive; return the head as it is. Raises StoreSpoilt."""
@@ -194,14 +208,15 @@ class Store:
     def open_staging(self, *, epoch: int) -> Keys:
         """Begin an empty staging set, which vanishes by itself if it is abandoned."""
         token = secrets.token_hex(4)
-        staging = Keys(*(f"{self._prefix}:new:{token}:{part}" for part in ("head", "p", "c")))
+        staging = Keys(*(f"{self._prefix}:new:{token}:{part}" for part in _PARTS))
         fields: dict[Any, Any] = {
             "schema": SCHEMA,
             "epoch": epoch,
             "revision": 0,
             "base": 0,
             "digest": "0" * 16,
-            **dict.fromkeys(("products", "customers", "product_fields", "customer_fields"), 0),
+            **dict.fromkeys(("products", "customers", "thresholds"), 0),
+            **dict.fromkeys(("product_fields", "customer_fields", "threshold_fields"), 0),
         }
         with _translated():
             self.redis.hset(staging.head, mapping=fields)
@@ -279,13 +294,14 @@ class Store:
             if not cursor:
                 return
 
-    def lengths(self) -> tuple[int, int]:
-        """How many fields the product and the customer hash hold, tombstones included."""
+    def lengths(self) -> tuple[int, int, int]:
+        """How many fields the hashes of products, customers and thresholds hold, tombstones included."""
         with _translated(), self.redis.pipeline(transaction=True) as pipe:
             pipe.hlen(self.live.products)
             pipe.hlen(self.live.customers)
-            products, customers = pipe.execute()
-        return products, customers
+            pipe.hlen(self.live.thresholds)
+            products, customers, thresholds = pipe.execute()
+        return products, customers, thresholds
 
 
 def connect() -> Store:
@@ -354,5 +370,5 @@ def _flat(entries: Iterable[Entry]) -> Iterator[str]:
 def _written(answer: Sequence[Any]) -> Written:
     if answer[0] != "ok":
         raise Refused(answer[0])
-    _, revision, products, customers, digest, applied = answer
-    return Written(int(revision), products, customers, digest, applied)
+    _, revision, products, customers, thresholds, digest, applied = answer
+    return Written(int(revision), products, customers, thresholds, digest, applied)

@@ -129,6 +129,7 @@ MATRIX = {
     "api-decisions-explain": Row(post="serving.view", post_scope="serving:read"),
     "api-rank": Row(post="serving.view", post_scope="serving:read"),
     "api-serving-head": Row("serving.view", get_scope="serving:read"),
+    "api-serving-thresholds": Row("serving.view", get_scope="serving:read"),
 }
 
 

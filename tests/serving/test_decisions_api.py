@@ -163,6 +163,7 @@ def test_head__etag__304_until_the_content_changes(key: str) -> None:
         "revision",
         "products",
         "customers",
+        "thresholds",
         "digest",
         "heartbeat_at",
     }
@@ -332,9 +333,9 @@ def test_every_route__without_a_usable_key__refused() -> None:
     make_surfaces("home")
     wrong = make_key("overrides:read")
     client = Client()
-    for route in ("decisions", "rank", "decisions/explain", "serving/head"):
+    for route in ("decisions", "rank", "decisions/explain", "serving/head", "serving/thresholds"):
         url = f"/api/v1/{route}"
-        method = client.get if route == "serving/head" else client.post
+        method = client.get if route.startswith("serving/") else client.post
         for header, status in ((None, 401), ("Api-Key nonsense", 401), (f"Api-Key {wrong}", 403)):
             headers = {"Authorization": header} if header else {}
             response = method(url, headers=headers)

@@ -22,7 +22,7 @@ def filled(serving_store: Store) -> Store:
 
 
 def contents(store: Store) -> dict[tuple[str, str], str]:
-    return {(kind, key): value for kind in "pc" for page in store.scan(kind) for key, value in page}
+    return {(kind, key): value for kind in "pct" for page in store.scan(kind) for key, value in page}
 
 
 def digest(entries: dict[tuple[str, str], str]) -> str:
@@ -83,7 +83,7 @@ def test_push__log__tells_replicas_what_changed(filled: Store, store: redis.Redi
     ]
 
 
-keys = st.sampled_from([("p", "A"), ("p", "B"), ("c", "A"), ("p", "ä🦊")])
+keys = st.sampled_from([("p", "A"), ("p", "B"), ("c", "A"), ("t", "A"), ("p", "ä🦊")])
 pushes = st.lists(st.tuples(keys, st.integers(1, 30), st.booleans()), max_size=40)
 
 
@@ -116,7 +116,9 @@ def test_push__reordered_and_repeated__newest_wins_and_numbers_add_up(
     assert state.digest == digest(held)
     assert state.products == sum(kind == "p" and value[-1] != "|" for (kind, _), value in held.items())
     assert state.customers == sum(kind == "c" and value[-1] != "|" for (kind, _), value in held.items())
-    assert (state.product_fields, state.customer_fields) == serving_store.lengths()
+    assert state.thresholds == sum(kind == "t" and value[-1] != "|" for (kind, _), value in held.items())
+    fields = (state.product_fields, state.customer_fields, state.threshold_fields)
+    assert fields == serving_store.lengths()
 
 
 def test_swap__replays_what_was_pushed_meanwhile(filled: Store) -> None:

@@ -111,7 +111,7 @@ def test_compare__too_much_to_repair__filled_anew(
     assert compare(repair=False).clean
 
 
-@pytest.mark.parametrize("field", ["digest", "products", "customer_fields"])
+@pytest.mark.parametrize("field", ["digest", "products", "customer_fields", "thresholds", "threshold_fields"])
 def test_compare__head_altered__filled_anew(store: redis.Redis, field: str) -> None:
     store.hset("{ops}:head", field, "7")
 

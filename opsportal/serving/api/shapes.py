@@ -128,5 +128,24 @@ class HeadAnswer(Struct):
     revision: int
     products: int
     customers: int
+    thresholds: int
     digest: str
     heartbeat_at: datetime
+
+
+class PublishedThreshold(Struct):
+    """From this score on (score >= threshold) the decision of the version is the positive one."""
+
+    model: str
+    version: str
+    threshold: float
+    since: datetime
+
+
+class ThresholdsAnswer(Struct):
+    """The published thresholds; a version that is not among them keeps the one it was registered with."""
+
+    revision: int
+    as_of: datetime
+    age_seconds: float
+    thresholds: list[PublishedThreshold]

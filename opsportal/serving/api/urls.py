@@ -7,4 +7,5 @@ urlpatterns = [
     path("decisions/explain", views.explain_decision, name="api-decisions-explain"),
     path("rank", views.rank_items, name="api-rank"),
     path("serving/head", views.head, name="api-serving-head"),
+    path("serving/thresholds", views.thresholds, name="api-serving-thresholds"),
 ]

@@ -25,13 +25,16 @@ from opsportal.serving.api.shapes import (
     ExplainedRule,
     ExplainRequest,
     HeadAnswer,
+    PublishedThreshold,
     RankAnswer,
     RankedItem,
     RankRequest,
+    ThresholdsAnswer,
 )
-from opsportal.serving.decisions import Basis, check_surface, consult, store_head
+from opsportal.serving.decisions import Basis, check_surface, consult, consult_thresholds, store_head
 
 SCOPE, CAPABILITY = "serving:read", "serving.view"
+MODELS_MAX, MODEL = 100, re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 Wish = TypeVar("Wish", DecisionRequest, RankRequest, ExplainRequest)
 
 _encode = msgspec.json.Encoder().encode
@@ -118,12 +121,36 @@ def head(request: HttpRequest) -> HttpResponse:
         revision=held.revision,
         products=held.products,
         customers=held.customers,
+        thresholds=held.thresholds,
         digest=held.digest,
         heartbeat_at=datetime.fromtimestamp(held.heartbeat_at, tz=UTC),
     )
     response = _response(answer, from_database=from_database)
     response["ETag"] = etag
     return response
+
+
+@require_safe
+def thresholds(request: HttpRequest) -> HttpResponse:
+    """The published thresholds of the models asked for by `model`, which may be repeated, or of all."""
+    _authorise(request)
+    models = list(dict.fromkeys(request.GET.getlist("model")))
+    if len(models) > MODELS_MAX or not all(MODEL.fullmatch(model) for model in models):
+        raise Invalid.at(
+            "model", "model", f"Name at most {MODELS_MAX} models, each by its name in addresses."
+        )
+    basis = consult_thresholds(models)
+    answer = ThresholdsAnswer(
+        revision=basis.revision,
+        as_of=basis.as_of,
+        age_seconds=basis.age_seconds,
+        thresholds=[
+            PublishedThreshold(model, found.version, found.value, datetime.fromtimestamp(found.since, tz=UTC))
+            for model, published in sorted(basis.thresholds.items())
+            for found in published
+        ],
+    )
+    return _response(answer, from_database=basis.from_database)
 
 
 def explanation(wish: ExplainRequest, basis: Basis) -> ExplainAnswer:

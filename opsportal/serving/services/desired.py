@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from django.db.models import Q
 
+from opsportal.audits.selectors.desired import desired_thresholds
 from opsportal.events.models import Change
 from opsportal.overrides import selectors as overrides
 from opsportal.serving.store import BATCH, Entry
@@ -41,6 +42,8 @@ def rules_of(kind: str, keys: Sequence[str]) -> dict[str, str]:
     """The rules of the keys that have any."""
     if kind == Change.Kind.PRODUCT:
         return overrides.desired_products(keys)
+    if kind == Change.Kind.THRESHOLD:
+        return desired_thresholds(keys)
     return overrides.desired_customers(keys)
 
 

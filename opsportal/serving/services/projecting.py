@@ -77,6 +77,7 @@ class _Situation:
         return (
             state is not None
             and not state.lost
+            and not state.outdated
             and not projection.rebuild_wanted
             and projection.failing_since is None
             and state.source == projection.source
@@ -115,6 +116,8 @@ class _Situation:
             return "The store had gone back to an earlier state."
         if state.lost:
             return "The store had lost entries."
+        if state.outdated:
+            return "The store was filled by an earlier version."
         return ""
 
 
@@ -292,6 +295,7 @@ class _LiveSet:
             if state is not None
             and not situation.foreign
             and not state.lost
+            and not state.outdated
             and state.epoch == epoch
             and situation.projection.revision <= state.revision <= situation.head.revision
             else None
@@ -367,6 +371,7 @@ def _settle(held: lease.Lease, *, epoch: int, written: Written) -> None:
             revision=written.revision,
             products=written.products,
             customers=written.customers,
+            thresholds=written.thresholds,
             digest=written.digest,
             pushed_at=Now(),
             heartbeat_at=Now(),

@@ -83,6 +83,7 @@ def heartbeat() -> None:
         state is None
         or (state.epoch, state.source) != (head.epoch, projection.source)
         or state.revision < projection.revision
+        or state.outdated
     ):
         project()
         return
@@ -110,7 +111,7 @@ def check() -> bool:
         remember_failure(str(error))
         raise
     projection = Projection.objects.get(pk=1)
-    if projection.products + projection.customers > COMPARE_IN_CHECK:
+    if projection.products + projection.customers + projection.thresholds > COMPARE_IN_CHECK:
         return True
     lately = Projection.objects.filter(Q(compared_at=None) | Q(compared_at__lt=Now() - COMPARE_AGAIN), pk=1)
     if not lately.update(compared_at=Now()):
@@ -261,10 +262,11 @@ def _adds_up(store: Store, state: State, suspicion: _Suspicion) -> bool:
     extra = Counter(
         entry.kind for entry, value in suspicion.confirmed if value is not None and not entry.rules
     )
-    products, customers = store.lengths()
+    products, customers, thresholds = store.lengths()
     planned = {
         "p": (state.products, state.product_fields, products),
         "c": (state.customers, state.customer_fields, customers),
+        "t": (state.thresholds, state.threshold_fields, thresholds),
     }
     return state.digest == digest_of(suspicion.hashes) and all(
         with_rules == suspicion.with_rules[kind] and fields - missing[kind] <= held <= fields + extra[kind]
@@ -288,11 +290,12 @@ def _numbers_agree(store: Store) -> bool:
     if moved or state.revision != after.revision:
         # A push is going on; the next check looks again.
         return True
-    return (state.products, state.customers, state.digest) == (
+    return (state.products, state.customers, state.thresholds, state.digest) == (
         after.products,
         after.customers,
+        after.thresholds,
         after.digest,
-    ) and lengths == (state.product_fields, state.customer_fields)
+    ) and lengths == (state.product_fields, state.customer_fields, state.threshold_fields)
 
 
 def _repair(store: Store, differences: Sequence[tuple[Entry, str | None]]) -> int:
