@@ -1,4 +1,4 @@
-"""Decide between answers that differ: an audit lead who has not labelled the item, with all answers in view."""
+"""Decide between answers that differ: by an audit lead who has not labelled the item, with all in view."""
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
@@ -9,10 +9,10 @@ from opsportal.audits.models import Item, Label, Provenance, Review, Run
 from opsportal.audits.services import leasing, reviewing, settling
 from opsportal.audits.services.closing import hold_off_closing
 from opsportal.audits.services.leasing import Claim, Token
-from opsportal.core.errors import Conflict, Forbidden, NotFound
+from opsportal.core.errors import Forbidden, NotFound
 from opsportal.events import services as events
 
-__all__ = ["Claim", "claim_dispute", "decide", "recent_decisions", "skip_dispute", "undo_decision"]
+__all__ = ["Claim", "claim_dispute", "decide", "held", "recent", "skip", "undo"]
 
 _ADJUDICATION = Review.Kind.ADJUDICATION
 UNCLEAR = "The guidelines are unclear."
@@ -36,10 +36,10 @@ def claim_dispute(*, actor: User, run: Run | None = None) -> Claim | None:
     )
     with transaction.atomic():
         leasing.lock_person(actor.pk)
-        for held in leasing.held_by(actor.pk, _ADJUDICATION).filter(run__in=run_ids):
-            leasing.renew(actor.pk, [leasing.token_of(held)])
-            held.refresh_from_db(fields=["leased_until"])
-            return leasing.claim_of(held)
+        for review in leasing.held_by(actor.pk, _ADJUDICATION).filter(run__in=run_ids)[:1]:
+            leasing.renew(actor.pk, [leasing.token_of(review)])
+            review.refresh_from_db(fields=["leased_until"])
+            return leasing.claim_of(review)
         taken = leasing.take_many(actor.pk, run_ids, _ADJUDICATION, 1)
     return leasing.claim_of(taken[0]) if taken else None
 
@@ -100,21 +100,21 @@ def decide(*, actor: User, token: str, value: str, note: str = "", guidelines_un
     return decision
 
 
-def skip_dispute(*, actor: User, token: str, reason: str, note: str = "") -> None:
+def skip(*, actor: User, token: str, reason: str, note: str = "") -> None:
     """Leave a decision to another lead; this one is not asked again. Raises what reviewing.skip raises."""
     _check(actor)
     reviewing.decline(actor=actor, token=token, kind=_ADJUDICATION, reason=reason, note=note)
 
 
-def recent_decisions(actor: User, limit: int = reviewing.UNDO_MOST) -> list[Label]:
+def recent(actor: User, limit: int = reviewing.UNDO_MOST) -> list[Label]:
     """The lead's last decisions that stand, newest first, with items and runs; at most twenty."""
     return list(_own(actor).select_related("item", "run")[: min(limit, reviewing.UNDO_MOST)])
 
 
-def undo_decision(*, actor: User, label_id: int) -> Claim:
-    """Take one of one's last twenty decisions back and hold the disputed item again. Locks the item; one event.
+def undo(*, actor: User, label_id: int) -> Claim:
+    """Take one of one's last twenty decisions back and hold the disputed item again.
 
-    Raises Forbidden, NotFound, Conflict (`run_closed`, `too_late`, `withdrawn`).
+    Locks the item; one event. Raises Forbidden, NotFound, Conflict (`run_closed`, `too_late`, `withdrawn`).
     """
     _check(actor)
     decision = (

@@ -25,6 +25,8 @@ from opsportal.core.errors import Conflict
 LEASE = timedelta(minutes=10)
 # The one on the screen and the one after it.
 HELD_MOST = 2
+# The code of the refusal after which an answer may still be sent as an extra review.
+LEASE_LOST = "lease_lost"
 _SALT = "opsportal.audits.lease"
 # Any number will do that nothing else locks by; the person's number is the other half of the key.
 _PERSON_LOCK = 0x6F70_7333
@@ -90,7 +92,7 @@ def new_nonce() -> str:
 
 def lost(message: str = "") -> Conflict:
     """The refusal for whoever no longer holds the review; the screen keeps the answer."""
-    return Conflict(message or "Somebody else has taken this item in the meantime.", code="lease_lost")
+    return Conflict(message or "Somebody else has taken this item in the meantime.", code=LEASE_LOST)
 
 
 def claim_of(review: Review) -> Claim:

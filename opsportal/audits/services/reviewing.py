@@ -14,13 +14,14 @@ from opsportal.accounts.models import User
 from opsportal.audits.models import Decline, Label, Provenance, Review, Run
 from opsportal.audits.services import leasing, settling
 from opsportal.audits.services.closing import hold_off_closing
-from opsportal.audits.services.leasing import HELD_MOST, LEASE, Claim, Token
+from opsportal.audits.services.leasing import HELD_MOST, LEASE, LEASE_LOST, Claim, Token
 from opsportal.core import clock
 from opsportal.core.errors import Conflict, Forbidden, Invalid, NotFound
 
 __all__ = [
     "HELD_MOST",
     "LEASE",
+    "LEASE_LOST",
     "UNDO_MOST",
     "Claim",
     "answer",
@@ -212,6 +213,23 @@ def _begin(lease: Token) -> tuple[datetime, Review, list[Label]]:
         raise leasing.lost("This item is no longer there.")
     now, review = found
     return now, review, list(Label.objects.filter(item=review.item_id, adjudicates=False).order_by("pk"))
+
+
+def decline(*, actor: User, token: str, kind: Review.Kind, reason: str, note: str) -> Decline:
+    """Give a held review of this kind up for good. Raises Invalid, Conflict (`lease_lost`)."""
+    if reason not in Decline.Reason.values:
+        words = ", ".join(Decline.Reason.values)
+        raise Invalid.at("reason", "unknown", f"The reason must be one of: {words}.")
+    check_note(note)
+    lease = Token.read(token)
+    with transaction.atomic():
+        review = Review.objects.select_related("item__run").filter(pk=lease.review_id, kind=kind).first()
+        if review is None or not leasing.pass_on(lease, actor.pk):
+            raise leasing.lost()
+        declined, _ = Decline.objects.get_or_create(
+            item=review.item, person=actor, defaults={"reason": reason, "note": note, "at": clock.now()}
+        )
+    return declined
 
 
 def same_answer(answers: list[Label], review: Review, lease: Token, actor: User, value: str) -> Label | None:
