@@ -12,10 +12,9 @@ from opsportal.audits.services.leasing import Claim, Token
 from opsportal.core.errors import Forbidden, NotFound
 from opsportal.events import services as events
 
-__all__ = ["Claim", "claim_dispute", "decide", "held", "recent", "skip", "undo"]
+__all__ = ["Claim", "claim_dispute", "decide", "held", "recent", "undo"]
 
 _ADJUDICATION = Review.Kind.ADJUDICATION
-UNCLEAR = "The guidelines are unclear."
 
 
 def claim_dispute(*, actor: User, run: Run | None = None) -> Claim | None:
@@ -44,18 +43,21 @@ def claim_dispute(*, actor: User, run: Run | None = None) -> Claim | None:
     return leasing.claim_of(taken[0]) if taken else None
 
 
-def decide(*, actor: User, token: str, value: str, note: str = "", guidelines_unclear: bool = False) -> Label:
+def held(*, actor: User) -> list[Claim]:
+    """What this lead holds, longest held first. Nothing is renewed."""
+    return [leasing.claim_of(review) for review in leasing.held_by(actor.pk, _ADJUDICATION)]
+
+
+def decide(*, actor: User, token: str, value: str, note: str = "") -> Label:
     """Settle a disputed item (empty value: it cannot be told); the decision, with its item and run.
 
-    Any label of the run will do, also one that nobody gave. That the guidelines were unclear is kept at
-    the head of the note. The same decision again changes nothing. Locks the item; one event. Raises
-    Forbidden (also for an item that this lead labelled), Invalid, Conflict (`lease_lost`, `answered`,
-    `withdrawn`, `run_closed`).
+    Any label of the run will do, also one that nobody gave. note: why, or that the guidelines are
+    unclear. The same decision again changes nothing. Locks the item; one event. Raises Forbidden (also
+    for an item that this lead labelled), Invalid, Conflict (`lease_lost`, `answered`, `withdrawn`,
+    `run_closed`).
     """
     _check(actor)
     lease = Token.read(token)
-    if guidelines_unclear:
-        note = f"{UNCLEAR} {note}".strip()
     with transaction.atomic():
         hold_off_closing(lease.run_id)
         found = settling.lock_review(lease)
@@ -93,17 +95,10 @@ def decide(*, actor: User, token: str, value: str, note: str = "", guidelines_un
             subject_type="run",
             subject_id=run.pk,
             summary=f"Decided between {len(answers)} answers in “{run.title}”",
-            reason=note,
             before={"item": item.pk, "answers": [label.value for label in answers]},
-            after={"item": item.pk, "label": value, "guidelines_unclear": guidelines_unclear},
+            after={"item": item.pk, "label": value},
         )
     return decision
-
-
-def skip(*, actor: User, token: str, reason: str, note: str = "") -> None:
-    """Leave a decision to another lead; this one is not asked again. Raises what reviewing.skip raises."""
-    _check(actor)
-    reviewing.decline(actor=actor, token=token, kind=_ADJUDICATION, reason=reason, note=note)
 
 
 def recent(actor: User, limit: int = reviewing.UNDO_MOST) -> list[Label]:

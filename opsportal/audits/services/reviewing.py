@@ -128,7 +128,7 @@ def send_anyway(*, actor: User, token: str, value: str, note: str = "") -> Label
         extra = 0
         if not leasing.finish(lease, actor.pk):
             if not settling.is_short(review.item):
-                raise Conflict("This item needs no more answers.", code="not_needed")
+                raise Conflict("This item needs no more answers; nothing was stored.", code="not_needed")
             review = settling.add_extra_review(review, actor, lease.nonce)
             extra = 1
         label = _store(actor, review, lease, answers, now=now, value=value, note=note)
@@ -142,7 +142,19 @@ def skip(*, actor: User, token: str, reason: str, note: str = "") -> Decline:
     Raises Forbidden, Invalid (reason, note), Conflict (`lease_lost`).
     """
     _check(actor)
-    return decline(actor=actor, token=token, kind=_LABEL, reason=reason, note=note)
+    if reason not in Decline.Reason.values:
+        words = ", ".join(Decline.Reason.values)
+        raise Invalid.at("reason", "unknown", f"The reason must be one of: {words}.")
+    check_note(note)
+    lease = Token.read(token)
+    with transaction.atomic():
+        review = Review.objects.select_related("item__run").filter(pk=lease.review_id, kind=_LABEL).first()
+        if review is None or not leasing.pass_on(lease, actor.pk):
+            raise leasing.lost()
+        declined, _ = Decline.objects.get_or_create(
+            item=review.item, person=actor, defaults={"reason": reason, "note": note, "at": clock.now()}
+        )
+    return declined
 
 
 def recent(actor: User, limit: int = UNDO_MOST) -> list[Label]:
@@ -213,23 +225,6 @@ def _begin(lease: Token) -> tuple[datetime, Review, list[Label]]:
         raise leasing.lost("This item is no longer there.")
     now, review = found
     return now, review, list(Label.objects.filter(item=review.item_id, adjudicates=False).order_by("pk"))
-
-
-def decline(*, actor: User, token: str, kind: Review.Kind, reason: str, note: str) -> Decline:
-    """Give a held review of this kind up for good. Raises Invalid, Conflict (`lease_lost`)."""
-    if reason not in Decline.Reason.values:
-        words = ", ".join(Decline.Reason.values)
-        raise Invalid.at("reason", "unknown", f"The reason must be one of: {words}.")
-    check_note(note)
-    lease = Token.read(token)
-    with transaction.atomic():
-        review = Review.objects.select_related("item__run").filter(pk=lease.review_id, kind=kind).first()
-        if review is None or not leasing.pass_on(lease, actor.pk):
-            raise leasing.lost()
-        declined, _ = Decline.objects.get_or_create(
-            item=review.item, person=actor, defaults={"reason": reason, "note": note, "at": clock.now()}
-        )
-    return declined
 
 
 def same_answer(answers: list[Label], review: Review, lease: Token, actor: User, value: str) -> Label | None:
