@@ -209,6 +209,7 @@ CELERY_BEAT_SCHEDULE = {
     "tidy-accounts": {"task": "accounts.tidy", "schedule": 3600.0, "options": {"expires": 600}},
     "tidy-predictions": {"task": "predictions.tidy", "schedule": 3600.0, "options": {"expires": 600}},
     "drain-heavy": {"task": "explanations.drain", "schedule": 2.0, "options": {"expires": 5}},
+    "sweep-audits": {"task": "audits.sweep", "schedule": 60.0, "options": {"expires": 60}},
     "drain-audits": {"task": "audits.drain", "schedule": 2.0, "options": {"expires": 5}},
     "profile": {"task": "explanations.profile_all", "schedule": 3600.0, "options": {"expires": 600}},
 }

@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from opsportal.audits.services import sweeping
 from opsportal.events import outbox
 
 LANE = "audits."
@@ -11,6 +12,12 @@ LANE = "audits."
 def drain() -> None:
     """Run whatever is due for audits."""
     outbox.drain(lane=LANE)
+
+
+@shared_task(name="audits.sweep")
+def sweep() -> None:
+    """Bring back reviews that nobody answered in time."""
+    sweeping.sweep()
 
 
 @shared_task(name="audits.export")
