@@ -22,6 +22,7 @@ __all__ = [
     "HELD_MOST",
     "LEASE",
     "LEASE_LOST",
+    "NOTE_MAX",
     "UNDO_MOST",
     "Claim",
     "answer",
@@ -87,19 +88,22 @@ def release(*, actor: User, tokens: Iterable[str]) -> None:
     leasing.give_back(actor.pk, list(tokens))
 
 
-def answer(*, actor: User, token: str, value: str, note: str = "") -> Label:
+def answer(*, actor: User, token: str, value: str, note: str = "", item_id: int | None = None) -> Label:
     """Say what the held item is (empty: it cannot be told); the label, with its item and run.
 
     The same answer again returns the same label and changes nothing. In one transaction the item is
     settled when enough people agree, given to an audit lead when they differ, or given a second look
     when the run wants one at every difference from the model. Locks the item; the run's counters last.
-    Raises Forbidden, Invalid, Conflict (`lease_lost`: send_anyway may still take it; `answered`: another
-    value under this token; `run_closed`).
+    item_id: the item that is meant, if the caller knows. Raises Forbidden, NotFound (the token is of
+    another item), Invalid, Conflict (`lease_lost`: send_anyway may still take it; `answered`: another value
+    under this token, or under another; `withdrawn`; `run_closed`).
     """
     _check(actor)
     lease = Token.read(token)
     with transaction.atomic():
         now, review, answers = _begin(lease)
+        if item_id is not None and item_id != review.item_id:
+            raise NotFound("This token belongs to another item.")
         if again := same_answer(answers, review, lease, actor, value):
             return again
         check_answer(review.run, value, note)
@@ -322,4 +326,5 @@ def check_note(note: str) -> None:
 
 def closed(run: Run) -> Conflict:
     """The refusal for whoever wants to change a run that has ended."""
-    return Conflict(f"“{run.title}” is closed; nothing about it changes any more.", code="run_closed")
+    state = run.get_state_display().lower()
+    return Conflict(f"“{run.title}” is {state}; nothing about it changes any more.", code="run_closed")
