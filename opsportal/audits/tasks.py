@@ -2,17 +2,48 @@
 
 from celery import shared_task
 
-from opsportal.audits.services import sweeping
-from opsportal.audits.services import applying, previewing
+from opsportal.audits.services import applying, previewing, sweeping
 from opsportal.events import outbox
 
 LANE = "audits."
+DRAW_SECONDS = 3_600
 
 
 @shared_task(name="audits.drain")
 def drain() -> None:
     """Run whatever is due for audits."""
     outbox.drain(lane=LANE)
+
+
+@shared_task(name="audits.tick")
+def tick() -> None:
+    """Start the runs of periods that have ended."""
+    scheduling.start_due_runs()
+
+
+# A million rows take seconds, a hundred million minutes; the lease is renewed throughout.
+@shared_task(name="audits.draw", time_limit=DRAW_SECONDS, soft_time_limit=DRAW_SECONDS)
+def draw(key: str) -> None:
+    """Draw a run, or take the next step of it."""
+    from opsportal.audits import drawing  # noqa: PLC0415  loads pyarrow
+
+    outbox.deliver("audits.draw", key, lambda: drawing.draw(int(key)))
+
+
+@shared_task(name="audits.count_file", time_limit=DRAW_SECONDS, soft_time_limit=DRAW_SECONDS)
+def count_file(key: str) -> None:
+    """Count one of the files that a run is drawn from."""
+    from opsportal.audits import drawing  # noqa: PLC0415  loads pyarrow
+
+    outbox.deliver("audits.count_file", key, lambda: drawing.count_file(int(key)))
+
+
+@shared_task(name="audits.draw_file", time_limit=DRAW_SECONDS, soft_time_limit=DRAW_SECONDS)
+def draw_file(key: str) -> None:
+    """Choose the candidates of one of these files."""
+    from opsportal.audits import drawing  # noqa: PLC0415  loads pyarrow
+
+    outbox.deliver("audits.draw_file", key, lambda: drawing.draw_file(int(key)))
 
 
 @shared_task(name="audits.sweep")
@@ -53,3 +84,15 @@ def apply(key: str) -> None:
 def revert(key: str) -> None:
     """Take back what a rule relabelled."""
     outbox.deliver("audits.revert", key, lambda: applying.revert(int(key)))
+
+
+@shared_task(name="audits.erase")
+def erase(key: str) -> None:
+    """Erase what is here of customers who opted out."""
+    outbox.deliver("audits.erase", key, lambda: erasing.erase_suppressed(key))
+
+
+@shared_task(name="audits.tidy")
+def tidy() -> None:
+    """Blank what has been kept long enough."""
+    erasing.tidy()

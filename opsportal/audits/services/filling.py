@@ -8,6 +8,8 @@ from datetime import datetime
 from django.db.models import F
 
 from opsportal.audits.models import Item, Review, Run, Stratum, Stream
+from opsportal.predictions.selectors import suppressed_among
+from opsportal.predictions.services.suppressing import hold_off_erasing
 
 BATCH = 500
 
@@ -38,24 +40,30 @@ class NewItem:
 def fill(run: Run, items: Iterable[NewItem], *, priority: int = 0) -> int:
     """Add items that the run does not have yet; how many are new. Part of the caller's transaction.
 
-    The order in which people get them is by chance. Counters of the run rise with them.
+    The order in which people get them is by chance. Counters of the run rise with them. Whose customer
+    has opted out since it was drawn counts as erased; erasing waits until the transaction ends.
     """
-    added = needed = 0
+    hold_off_erasing()
+    added = needed = erased = 0
     batch: list[NewItem] = []
     for item in items:
         batch.append(item)
         if len(batch) == BATCH:
-            new, reviews = _add(run, batch, priority)
-            added, needed, batch = added + new, needed + reviews, []
-    new, reviews = _add(run, batch, priority)
-    added, needed = added + new, needed + reviews
+            new, reviews, gone = _add(run, batch, priority)
+            added, needed, erased, batch = added + new, needed + reviews, erased + gone, []
+    new, reviews, gone = _add(run, batch, priority)
+    added, needed, erased = added + new, needed + reviews, erased + gone
     Run.objects.filter(pk=run.pk).update(
-        items=F("items") + added, reviews_needed=F("reviews_needed") + needed
+        items=F("items") + added,
+        reviews_needed=F("reviews_needed") + needed,
+        erased=F("erased") + erased,
     )
     return added
 
 
-def _add(run: Run, batch: list[NewItem], priority: int) -> tuple[int, int]:
+def _add(run: Run, batch: list[NewItem], priority: int) -> tuple[int, int, int]:
+    """How many items and reviews are new, and how many items were left out for an opt-out."""
+    opted_out = suppressed_among({item.customer_key for item in batch if item.customer_key})
     there = set(
         Item.objects.filter(run=run, prediction_id__in=[item.prediction_id for item in batch]).values_list(
             "prediction_id", flat=True
@@ -64,7 +72,7 @@ def _add(run: Run, batch: list[NewItem], priority: int) -> tuple[int, int]:
     new = [
         item
         for item in {item.prediction_id: item for item in batch}.values()
-        if item.prediction_id not in there
+        if item.prediction_id not in there and item.customer_key not in opted_out
     ]
     rows = Item.objects.bulk_create(
         Item(
@@ -93,4 +101,5 @@ def _add(run: Run, batch: list[NewItem], priority: int) -> tuple[int, int]:
         for row, item in zip(rows, new, strict=True)
         for number in range(1, item.reviews + 1)
     )
-    return len(rows), len(reviews)
+    gone = len({item.prediction_id for item in batch if item.customer_key in opted_out})
+    return len(rows), len(reviews), gone

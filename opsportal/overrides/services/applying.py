@@ -219,7 +219,7 @@ def _note_profiling(submission: Submission, keys: QuerySet[Any]) -> None:
         object_to_it.update(open_ones.filter(customer_key__in=batch).values_list("customer_key", flat=True))
     predictions.unsuppress(touched - object_to_it)
     if predictions.suppress(object_to_it):
-        outbox.send(task=predictions.ERASE_TASK, key=submission.pk)
+        predictions.ask_to_erase(submission.pk)
 
 
 def _add(submission: Submission, number: int) -> QuerySet[Any]:

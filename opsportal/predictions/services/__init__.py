@@ -3,11 +3,11 @@
 from opsportal.predictions.services.erasing import erase_suppressed, tidy
 from opsportal.predictions.services.looking_up import look_at, look_up, note_viewed
 from opsportal.predictions.services.registering import read_json, register_model
-from opsportal.predictions.services.suppressing import ERASE_TASK, suppress, unsuppress
+from opsportal.predictions.services.suppressing import ask_to_erase, suppress, unsuppress
 from opsportal.predictions.services.taking_in import take_in
 
 __all__ = [
-    "ERASE_TASK",
+    "ask_to_erase",
     "erase_suppressed",
     "look_at",
     "look_up",

@@ -5,10 +5,13 @@ from collections.abc import Iterable
 from django.db import connection
 
 from opsportal.core import clock
+from opsportal.events import outbox
 from opsportal.predictions.models import Suppression
 from opsportal.predictions.selectors import batches, suppressed_among
 
 ERASE_TASK = "predictions.erase"
+# Whatever else keeps something of predictions.
+ERASE_ELSEWHERE_TASKS = ("audits.erase",)
 _BATCH = 2_000
 # Any number will do that nothing else locks by.
 _INTAKE_LOCK = 0x6F70_7331
@@ -17,8 +20,8 @@ _INTAKE_LOCK = 0x6F70_7331
 def suppress(customer_keys: Iterable[str]) -> int:
     """Take in nothing more about these customers; how many of them were not suppressed before.
 
-    Part of the caller's transaction, which must also leave a message for ERASE_TASK: what is there
-    already is erased by a worker. Repeats are harmless.
+    Part of the caller's transaction, which must also call ask_to_erase: what is there already is erased
+    by workers. Repeats are harmless.
     """
     keys = set(customer_keys)
     new = keys - suppressed_among(keys)
@@ -26,6 +29,12 @@ def suppress(customer_keys: Iterable[str]) -> int:
     rows = (Suppression(customer_key=key, since=moment) for key in new)
     Suppression.objects.bulk_create(rows, batch_size=_BATCH, ignore_conflicts=True)
     return len(new)
+
+
+def ask_to_erase(key: object) -> None:
+    """Leave messages in the caller's transaction: workers erase what is there of all who opted out."""
+    for task in (ERASE_TASK, *ERASE_ELSEWHERE_TASKS):
+        outbox.send(task=task, key=key)
 
 
 def unsuppress(customer_keys: Iterable[str]) -> int:
