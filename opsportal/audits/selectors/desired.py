@@ -22,7 +22,9 @@ def desired_thresholds(keys: Sequence[str]) -> dict[str, str]:
         for name, version, value, since, pk in published.values_list(
             "version__model__name", "version__version", "value", "published_at", "id"
         ):
-            rules[name].append(threshold_text(version, value, since, pk))
+            # Both are there, the schema sees to that.
+            if value is not None and since is not None:
+                rules[name].append(threshold_text(version, value, since, pk))
     return {name: ";".join(found) for name, found in rules.items()}
 
 
