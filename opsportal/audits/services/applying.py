@@ -113,7 +113,7 @@ def why_not(rule: Rule) -> str:
     if not precision["n"]:
         return (
             "None of the audited predictions that people labelled matches this rule, so nothing is known of "
-            f"its precision. About {precision['more']:,} labels among its matches, all for it, would settle it."
+            f"its precision. About {precision['more']:,} labels among its matches, all for it, would do."
         )
     if precision["low"] >= rule.bar:
         return ""
