@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from opsportal.audits.services import applying, erasing, previewing, sweeping
+from opsportal.audits.services import applying, erasing, previewing, scheduling, sweeping
 from opsportal.events import outbox
 
 LANE = "audits."
