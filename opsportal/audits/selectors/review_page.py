@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from statistics import median
 from typing import Final
 
 from django.db.models import Exists, OuterRef, prefetch_related_objects
-
 from django.utils import timezone
 
 from opsportal.accounts.models import User
@@ -298,10 +298,7 @@ def sitting_of(person: User, run: Run | None, *, adjudicates: bool = False) -> S
         first_took = took
     if not moments:
         return Sitting(0, 0.0, None)
-    gaps = [
-        (later - earlier).total_seconds()
-        for later, earlier in zip(moments[:PACE_OF], moments[1 : PACE_OF + 1], strict=False)
-    ]
+    gaps = [(later - earlier).total_seconds() for later, earlier in pairwise(moments[: PACE_OF + 1])]
     length = (moments[0] - moments[-1]).total_seconds() + min(first_took, PAUSE.total_seconds())
     return Sitting(len(moments), length, median(gaps) if len(gaps) >= PACE_FROM else None)
 
@@ -322,7 +319,8 @@ class Said:
 def said(labels: Sequence[Label], revealed: Collection[int], *, hides_model: bool = False) -> list[Said]:
     """The labels (with item and run at hand) as they are listed. At most one query.
 
-    hides_model: also in runs that are not blind. Whoever has seen the model's answer does not take their own back: a second answer would not be blind.
+    hides_model: also in runs that are not blind. Whoever has seen the model's answer does not take their
+    own back: a second answer would not be blind.
     """
     bare = [label.item for label in labels if not label.item.text]
     prefetch_related_objects(bare, "version")

@@ -36,8 +36,8 @@ _REVEALED_MAX = 200
 class ReviewPage:
     """The screen. run: None when nobody asks this person. shown: None when nothing is left for them there.
 
-    others: further runs with work for this person. elsewhere: open runs where others hold what is left. sitting:
-    their own pace. blurred: whether texts start blurred. reasons: why an item may be skipped.
+    others: further runs with work for this person. elsewhere: open runs where others hold what is left.
+    sitting: their own pace. blurred: whether texts start blurred. reasons: why an item may be skipped.
     """
 
     run: Run | None
@@ -250,7 +250,7 @@ def undo(request: Request) -> HttpResponse:
     label = selectors.own_label(request.user, label_id)
     if label is not None and label.run.blind and label_id in revealed(request):
         raise Conflict(
-            "The model’s answer was shown for this one, so your answer stays: a second one would not be blind.",
+            "The model’s answer was shown for this one, so your answer stays: another would not be blind.",
             code="revealed",
         )
     claim = reviewing.undo(actor=request.user, label_id=label_id)
