@@ -59,7 +59,7 @@ class NewLabel(StrictSerializer):
     """What an item is. The token makes a repeat harmless."""
 
     token = TextField(max_length=32, help_text="As it came with the item.")
-    label = TextField(
+    label = TextField(  # type: ignore[assignment]  # a field; DRF takes it out of the class
         allow_null=True, max_length=100, help_text="One of the run's labels; null: cannot tell."
     )
     note = TextField(required=False, allow_blank=True, default="", max_length=reviewing.NOTE_MAX)
