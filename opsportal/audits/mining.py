@@ -290,7 +290,7 @@ def _parts(half: _Half, errors: NDArray[np.bool_], dictionary: FeatureDictionary
 
 
 def _phrases(texts: Sequence[str], errors: NDArray[np.bool_]) -> Iterator[Any]:
-    """One to three words that stand side by side in enough texts and more often in errors, short ones first."""
+    """One to three words that stand side by side in enough texts and oftener in errors, short ones first."""
     counter = CountVectorizer(
         ngram_range=(1, 3),
         token_pattern=r"(?u)\b\w+\b",
