@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 from django.http import HttpRequest
 
+from opsportal.accounts.models import User
+from opsportal.audits.selectors import waiting as audits
 from opsportal.core.templatetags.ui import duration
 from opsportal.overrides.models import State, Submission
 from opsportal.serving.selectors import StoreStatus, store_status
+
+_WORKS_ON_AUDITS = {"audits.label", "audits.lead", "audits.approve"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,13 @@ class Frame:
         if "overrides.approve" not in self.can:
             return 0
         return Submission.objects.filter(state=State.WAITING).exclude(author=self._request.user.pk).count()
+
+    @cached_property
+    def audits_waiting(self) -> int:
+        """What I can review, decide or close in audits."""
+        if not self.can & _WORKS_ON_AUDITS:
+            return 0
+        return audits.waiting_for(cast(User, self._request.user))
 
     @cached_property
     def status(self) -> StoreStatus:

@@ -15,7 +15,7 @@ from opsportal.core.pagination import keyset_page
 from opsportal.core.spreadsheets import csv_response
 from opsportal.events.models import Event
 from opsportal.home.forms import SearchForm, TrailForm
-from opsportal.home.selectors import meanings, today, trail
+from opsportal.home.selectors import audited, meanings, today, trail
 from opsportal.overrides import services
 from opsportal.overrides.models import Submission
 from opsportal.overrides.selectors.lists import ListedSubmission, listed_submissions
@@ -40,6 +40,7 @@ def home(request: Request) -> HttpResponse:
         "days": today.coming_up(),
         "due": today.opt_outs_due(user),
         "numbers": today.numbers(),
+        "audited": audited.audited(user),
         "recent": trail.entries(trail.recent_events(user)),
     }
     return render(request, "home/home.html", context)
@@ -102,7 +103,7 @@ def _search_any(request: Request) -> HttpResponse:
         return render(request, "home/search.html", {"form": form, "text": ""}, status=400)
     text = form.cleaned_data["q"]
     found = meanings.meanings(text, user=request.user)
-    if found.exact and (target := found.submission or found.override):
+    if found.exact and (target := found.submission or found.override or found.run):
         return redirect(target)
     if found.prediction and found.only_prediction:
         return redirect(found.prediction)

@@ -1,4 +1,4 @@
-"""What an ID means: a submission, an override, a product, a prediction, a customer, or several of these."""
+"""What an ID means: a submission, an override, an audit, a product, a prediction, a customer, or several."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from django.db.models import Sum
 
 from opsportal.accounts.models import User
+from opsportal.audits.models import Run
 from opsportal.client import engine
 from opsportal.core import clock
 from opsportal.overrides.models import EVERYWHERE, Block, Boost, OptOut, Submission, Surface
@@ -18,9 +19,11 @@ from opsportal.predictions.selectors import LookUp, find_predictions
 
 HISTORY_ROWS = 10
 SIMILAR_ROWS = 6
+RUN_ROWS = 6
 NUMBER_MAX = 2**63 - 1
 _SUBMISSION = re.compile(r"(?:submission\s*#?|#)\s*(\d{1,19})", re.IGNORECASE)
 _OVERRIDE = re.compile(r"(block|boost|opt[- ]?out)\s*#?\s*(\d{1,19})", re.IGNORECASE)
+_RUN = re.compile(r"(?:audit|run)\s*#?\s*(\d{1,19})", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{1,19}")
 _MODELS: dict[str, type[Block] | type[Boost] | type[OptOut]] = {
     "block": Block,
@@ -101,7 +104,8 @@ class ProductFacts:
 class Meanings:
     """Everything a text may stand for. `exact`: the text names its kind, as `#17` and `block 12` do.
 
-    in_predictions: words of it stand in findable values of predictions, such as names.
+    in_predictions: words of it stand in findable values of predictions, such as names. runs: audit runs
+    whose title holds it.
     """
 
     text: str
@@ -109,6 +113,8 @@ class Meanings:
     submission: Submission | None = None
     override: Block | Boost | OptOut | None = None
     product: ProductFacts | None = None
+    run: Run | None = None
+    runs: list[Run] = field(default_factory=list)
     prediction: Prediction | None = None
     in_predictions: bool = False
     similar: list[Product] = field(default_factory=list)
@@ -118,7 +124,13 @@ class Meanings:
     def known(self) -> bool:
         """Whether the text means something other than a customer."""
         return bool(
-            self.submission or self.override or self.product or self.prediction or self.in_predictions
+            self.submission
+            or self.override
+            or self.run
+            or self.runs
+            or self.product
+            or self.prediction
+            or self.in_predictions
         )
 
     @property
@@ -134,8 +146,11 @@ def meanings(text: str, *, user: User) -> Meanings:
     if named := _OVERRIDE.fullmatch(text):
         kind = named[1].lower().replace("-", "").replace(" ", "")
         return Meanings(text, exact=True, override=_override(kind, named[2], user))
+    if named := _RUN.fullmatch(text):
+        return Meanings(text, exact=True, run=_run(named[1], user))
     return Meanings(
         text,
+        runs=_runs(text, user),
         submission=_submission(text, user) if _NUMBER.fullmatch(text) else None,
         product=product_facts(text),
         prediction=_prediction(text, user),
@@ -193,6 +208,19 @@ def _override(kind: str, digits: str, user: User) -> Block | Boost | OptOut | No
     if int(digits) > NUMBER_MAX or (model is OptOut and not user.can("optouts.view")):
         return None
     return model._default_manager.filter(pk=int(digits)).first()
+
+
+def _run(digits: str, user: User) -> Run | None:
+    if int(digits) > NUMBER_MAX or not user.can("audits.view"):
+        return None
+    return Run.objects.filter(pk=int(digits)).first()
+
+
+def _runs(text: str, user: User) -> list[Run]:
+    """The newest runs with the text in their title; reads all of them, and there are few."""
+    if not user.can("audits.view"):
+        return []
+    return list(Run.objects.filter(title__icontains=text).select_related("model")[:RUN_ROWS])
 
 
 def _surfaces(text: str) -> list[SurfaceView]:

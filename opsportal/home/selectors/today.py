@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from opsportal.accounts.models import Role, User
+from opsportal.audits.models import Run
 from opsportal.core import clock
 from opsportal.events.models import Head, Revision
 from opsportal.overrides.models import (
@@ -116,8 +117,8 @@ def unfinished_of(user: User) -> list[Submission]:
 
 
 def nothing_yet() -> bool:
-    """Whether nobody has ever submitted anything."""
-    return not Submission.objects.exists()
+    """Whether nobody has ever submitted anything, and nothing was audited."""
+    return not (Submission.objects.exists() or Run.objects.exists())
 
 
 def coming_up() -> list[Day]:

@@ -39,6 +39,7 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "lookups": ("Look-ups of customers", ("customer",)),
     "predictions": ("Look-ups of predictions", ("prediction",)),
     "models": ("Models and what they predicted", ("model", "model_version")),
+    "audits": ("Audits", ("run", "policy", "rule", "threshold")),
     "serving": ("Serving store", ("store", "outbox")),
     "people": ("People and roles", ("person",)),
     "keys": ("API keys", ("key",)),
@@ -49,6 +50,10 @@ ICONS = {
     "prediction": "explain",
     "model": "model",
     "model_version": "model",
+    "run": "audit",
+    "policy": "calendar",
+    "rule": "filter",
+    "threshold": "what-if",
     "store": "serving",
     "outbox": "refresh",
     "person": "user",
@@ -96,6 +101,14 @@ LABELS = {
     "impression_share": "Share of last week’s impressions",
     "items": "Items",
     "starts_at": "Starts",
+}
+
+
+_AUDIT_PAGES = {
+    "run": "audits-run",
+    "policy": "audits-policy",
+    "rule": "audits-rule",
+    "threshold": "audits-threshold",
 }
 
 
@@ -237,6 +250,10 @@ def _first_from(day: date) -> int:
 
 
 def _url(event: Event) -> str:
+    if event.subject_type in _AUDIT_PAGES:
+        # Some events are about several.
+        page = _AUDIT_PAGES[event.subject_type]
+        return reverse(page, args=[event.subject_id]) if event.subject_id.isdigit() else ""
     match event.subject_type:
         case "submission":
             return reverse("overrides-submission", args=[event.subject_id])
