@@ -15,7 +15,6 @@ from opsportal.core import clock
 from opsportal.events import outbox
 from opsportal.events import services as events
 from opsportal.predictions.models import Suppression
-from opsportal.predictions.selectors import suppressed_among
 from opsportal.predictions.services.suppressing import wait_for_intakes
 
 ERASE_TASK = "audits.erase"
@@ -31,14 +30,12 @@ def erase_suppressed(key: str) -> int:
 
     With an item go its answers, its reviews and its corrections, and the downloads of its run; `erased`
     of the run counts it, and the other counters fall. Figures that are stored stay: they name nobody.
-    What files gave a run that is still being drawn is forgotten, too; what was drawn already is left out
-    by `filling`. Reads who has opted out now, so repeats and messages out of order are harmless; `key` is
+    What is just being drawn is left out by the drawing itself. Reads who has opted out now, so repeats and messages out of order are harmless; `key` is
     that of the message whose lease is prolonged meanwhile. In batches of 500 customers, each with an
     event that says how many and of whom nothing; every 2,000 rows are a transaction.
     """
     with transaction.atomic():
         wait_for_intakes()
-    _forget_candidates()
     erased = 0
     while customers := list(_customers_to_erase()[:CUSTOMERS_BATCH]):
         items = corrections = 0
@@ -89,18 +86,6 @@ def tidy() -> int:
                 after={"items": blanked, "days": days},
             )
     return blanked
-
-
-def _forget_candidates() -> None:
-    """Drop what files gave of them to runs that are still being drawn."""
-    waiting = FrameFile.objects.filter(run__state=Run.State.DRAWING).exclude(candidates=[])
-    for pk in list(waiting.order_by("pk").values_list("pk", flat=True)):
-        with transaction.atomic():
-            file = FrameFile.objects.select_for_update(of=("self",)).get(pk=pk)
-            gone = suppressed_among({row["customer_key"] for row in file.candidates if row["customer_key"]})
-            if gone:
-                file.candidates = [row for row in file.candidates if row["customer_key"] not in gone]
-                file.save(update_fields=["candidates"])
 
 
 def _blank_some(oldest: datetime) -> int:
