@@ -60,6 +60,14 @@ def export(key: str) -> None:
     outbox.deliver("audits.export", key, lambda: exporting.export(int(key)))
 
 
+@shared_task(name="audits.estimate")
+def estimate(key: str) -> None:
+    """Compute the figures of a closed run."""
+    from opsportal.audits import estimating  # noqa: PLC0415  loads scipy and statsmodels
+
+    outbox.deliver("audits.estimate", key, lambda: estimating.estimate(int(key)))
+
+
 @shared_task(name="audits.mine")
 def mine(key: str) -> None:
     """Look for what the errors of a closed run have in common."""
