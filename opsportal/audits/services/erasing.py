@@ -30,9 +30,11 @@ def erase_suppressed(key: str) -> int:
 
     With an item go its answers, its reviews and its corrections, and the downloads of its run; `erased`
     of the run counts it, and the other counters fall. Figures that are stored stay: they name nobody.
-    What is just being drawn is left out by the drawing itself. Reads who has opted out now, so repeats and messages out of order are harmless; `key` is
-    that of the message whose lease is prolonged meanwhile. In batches of 500 customers, each with an
-    event that says how many and of whom nothing; every 2,000 rows are a transaction.
+    What is just being drawn is left out by the drawing itself.
+
+    Reads who has opted out now, so repeats and messages out of order are harmless; `key` is that of the
+    message whose lease is prolonged meanwhile. In batches of 500 customers, each with an event that says
+    how many and of whom nothing; every 2,000 rows are a transaction.
     """
     with transaction.atomic():
         wait_for_intakes()
