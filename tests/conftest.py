@@ -169,6 +169,18 @@ def lena(db: None) -> User:
 
 
 @pytest.fixture
+def otto(db: None) -> User:
+    """An auditor: labels."""
+    return make_person("otto", Role.AUDITOR)
+
+
+@pytest.fixture
+def dana(db: None) -> User:
+    """A data scientist: models, predictions, exports."""
+    return make_person("dana", Role.DATA_SCIENTIST)
+
+
+@pytest.fixture
 def mallory(db: None) -> User:
     """Signed in, without any role."""
     return make_person("mallory")
