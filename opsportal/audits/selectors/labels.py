@@ -11,6 +11,7 @@ from django.db.models import Count, Q, QuerySet
 
 from opsportal.accounts.models import User
 from opsportal.audits.models import Application, Correction, Item, Label, Provenance, Run, Stratum, Stream
+from opsportal.audits.selectors.effective import effective_corrections
 from opsportal.core.pagination import Page, keyset_page
 from opsportal.predictions.selectors import suppressed_among
 
@@ -161,15 +162,16 @@ def _settled(run: Run) -> "QuerySet[Item]":
 
 
 def corrections(*, model: str = "", provenance: str = "", state: str = "") -> "QuerySet[Correction]":
-    """Corrections, narrowed down. state: active, reverted, or empty for both."""
-    rows = Correction.objects.select_related("model", "item__run", "application__rule")
+    """Corrections, narrowed down. state: active (they hold now), reverted, or empty for all."""
+    rows = effective_corrections() if state == ACTIVE else Correction.objects.all()
+    rows = rows.select_related("model", "item__run", "application__rule")
     rows = rows.defer("item__text", "item__features")
     if model:
         rows = rows.filter(model__name=model)
     if provenance:
         rows = rows.filter(provenance=provenance)
-    if state:
-        rows = rows.filter(reverted_at__isnull=state == ACTIVE)
+    if state == REVERTED:
+        rows = rows.filter(reverted_at__isnull=False)
     return rows
 
 
@@ -246,9 +248,9 @@ def corrections_of(prediction_id: str, *, user: User) -> list[Said]:
             at=row.made_at,
             is_correction=True,
         )
-        for row in Correction.objects.filter(
-            prediction_id=prediction_id, provenance=Provenance.RULE, reverted_at=None
-        ).select_related("application__rule")
+        for row in effective_corrections()
+        .filter(prediction_id=prediction_id, provenance=Provenance.RULE)
+        .select_related("application__rule")
         if row.application
     ]
     return said

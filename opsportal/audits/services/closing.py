@@ -1,29 +1,20 @@
 """Close a run: from then on nothing about it changes, and a worker computes its figures."""
 
-from dataclasses import dataclass
-
 from django.db import connection, transaction
-from django.db.models.functions import Now
 
 from opsportal.accounts.models import User
 from opsportal.audits.models import Item, Review, Run
 from opsportal.core import clock
-from opsportal.core.errors import Conflict, Forbidden, NotFound
+from opsportal.core.errors import Conflict, Forbidden, Invalid, NotFound
 from opsportal.events import outbox
 from opsportal.events import services as events
 
 ESTIMATE_TASK = "audits.estimate"
 # Any number will do that nothing else locks by; the run's number is the other half of the key.
 _CLOSE_LOCK = 0x6F70_7332
-
-
-@dataclass(frozen=True, slots=True)
-class Remainder:
-    """What closing now would leave: items without a label, of them disputed; reviews in somebody's hands."""
-
-    unlabelled: int
-    disputed: int
-    held: int
+CANCELLABLE = (Run.State.DRAWING, Run.State.OPEN, Run.State.FAILED)
+# As the column that keeps it.
+REASON_MAX = 500
 
 
 def close_run(*, actor: User, run: Run) -> Run:
@@ -36,21 +27,12 @@ def close_run(*, actor: User, run: Run) -> Run:
     if not actor.can("audits.lead"):
         raise Forbidden("Only an audit lead closes a run.")
     with transaction.atomic():
-        _lock_answers(run.pk, "pg_advisory_xact_lock")
-        locked = Run.objects.select_for_update(of=("self",)).filter(pk=run.pk).first()
-        if locked is None:
-            raise NotFound("There is no such run.")
+        locked = _locked(run)
         if locked.state != Run.State.OPEN:
             raise Conflict(
                 f"“{locked.title}” is {locked.get_state_display().lower()}, not open.", code="not_open"
             )
-        # The token stays, so that a late answer finds out why it is refused.
-        Review.objects.filter(run=locked, state__in=[Review.State.OPEN, Review.State.LEASED]).update(
-            state=Review.State.VOID, leased_until=None
-        )
-        unlabelled = Item.objects.filter(run=locked, state__in=[Item.State.OPEN, Item.State.DISPUTED]).update(
-            state=Item.State.VOID
-        )
+        unlabelled = _void(locked)
         locked.state = Run.State.CLOSED
         locked.closed_at, locked.closed_by = clock.now(), actor
         locked.to_adjudicate = 0
@@ -67,6 +49,40 @@ def close_run(*, actor: User, run: Run) -> Run:
     return locked
 
 
+def cancel_run(*, actor: User, run: Run, reason: str) -> Run:
+    """Give up a run that is being drawn, open or failed: nothing more is labelled, and nothing estimated.
+
+    Its items stay, unlabelled or as they are. Locks as close_run. Raises Forbidden, NotFound, Invalid (no
+    reason), Conflict.
+    """
+    if not actor.can("audits.lead"):
+        raise Forbidden("Only an audit lead cancels a run.")
+    reason = reason.strip()
+    if not reason:
+        raise Invalid.at("reason", "required", "Say why the run is given up.")
+    if len(reason) > REASON_MAX or "\0" in reason:
+        raise Invalid.at("reason", "too_long", f"Use at most {REASON_MAX} characters.")
+    with transaction.atomic():
+        locked = _locked(run)
+        if locked.state not in CANCELLABLE:
+            raise Conflict(
+                f"“{locked.title}” is {locked.get_state_display().lower()} and cannot be cancelled.",
+                code="not_open",
+            )
+        _void(locked)
+        locked.state, locked.problem, locked.to_adjudicate = Run.State.CANCELLED, reason, 0
+        locked.save(update_fields=["state", "problem", "to_adjudicate"])
+        events.record(
+            actor=actor,
+            verb="run.cancelled",
+            subject_type="run",
+            subject_id=locked.pk,
+            summary=f"Cancelled “{locked.title}” with {locked.settled:,} of {locked.items:,} items labelled",
+            reason=reason,
+        )
+    return locked
+
+
 def hold_off_closing(run_id: int) -> None:
     """Let nobody close this run before the caller's transaction ends; then ask whether it is open.
 
@@ -77,15 +93,22 @@ def hold_off_closing(run_id: int) -> None:
     _lock_answers(run_id, "pg_advisory_xact_lock_shared")
 
 
-def remainder(run: Run) -> Remainder:
-    """What closing the run now would leave undone. Three counts from indexes."""
-    items = Item.objects.filter(run=run)
-    disputed = items.filter(state=Item.State.DISPUTED).count()
-    return Remainder(
-        unlabelled=items.filter(state=Item.State.OPEN).count() + disputed,
-        disputed=disputed,
-        held=Review.objects.filter(run=run, state=Review.State.LEASED, leased_until__gt=Now()).count(),
+def _locked(run: Run) -> Run:
+    _lock_answers(run.pk, "pg_advisory_xact_lock")
+    locked = Run.objects.select_for_update(of=("self",)).filter(pk=run.pk).first()
+    if locked is None:
+        raise NotFound("There is no such run.")
+    return locked
+
+
+def _void(run: Run) -> int:
+    """Let nobody label any more; how many items stay without a label."""
+    # The token stays, so that a late answer finds out why it is refused.
+    Review.objects.filter(run=run, state__in=[Review.State.OPEN, Review.State.LEASED]).update(
+        state=Review.State.VOID, leased_until=None
     )
+    left = Item.objects.filter(run=run, state__in=[Item.State.OPEN, Item.State.DISPUTED])
+    return left.update(state=Item.State.VOID)
 
 
 def _lock_answers(run_id: int, function: str) -> None:
