@@ -36,6 +36,7 @@ from opsportal.events import outbox
 from opsportal.events import services as events
 from opsportal.predictions.models import Prediction
 from opsportal.predictions.selectors import batches
+from opsportal.predictions.services.suppressing import hold_off_erasing
 
 APPLY_TASK, REVERT_TASK = "audits.apply", "audits.revert"
 REASON_MAX = 500
@@ -190,6 +191,7 @@ def apply(application_pk: int) -> None:
 def _apply_batch(pk: int) -> bool:
     """One batch; whether there may be another."""
     with transaction.atomic():
+        hold_off_erasing()
         application = (
             Application.objects.select_for_update(of=("self",)).select_related("rule__model").get(pk=pk)
         )
