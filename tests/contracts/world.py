@@ -19,6 +19,8 @@ from opsportal.overrides.models import Block, Boost, Kind, OptOut, Source
 from opsportal.overrides.services import Intent
 from opsportal.predictions.selectors import LookUp
 from opsportal.serving.services import project
+from tests.audits.making import make_run
+from tests.audits.resulting import estimate
 from tests.explanations.making import make_prediction, make_version
 
 # So many items ask for a second person.
@@ -29,7 +31,8 @@ SUPPORT_SITE = "admin/"
 
 @dataclass(frozen=True)
 class World:
-    """Ids of rows that are there; `waiting` is a submission of blocks that waits for a second person."""
+    """Ids of rows that are there; `waiting` is a submission of blocks that waits for a second person,
+    `run` is closed and has its figures."""
 
     block: int
     boost: int
@@ -39,6 +42,7 @@ class World:
     message: int
     prediction: str
     stack: int
+    run: int
 
     def url(self, name: str) -> str:
         """The address of this name, of a row that is there."""
@@ -59,6 +63,7 @@ class World:
             "message_id": self.message,
             "prediction_id": self.prediction,
             "stack_id": self.stack,
+            "run_id": self.run,
             # The model that made it.
             "name": "survival",
             "version": "1",
@@ -103,6 +108,7 @@ def make_world(author: User) -> World:
         message=message.pk,
         prediction=prediction.prediction_id,
         stack=stack.pk,
+        run=estimate(make_run(state="closed")).pk,
     )
 
 

@@ -22,7 +22,7 @@ from opsportal.audits.models import Correction, Export, Run
 from opsportal.audits.selectors import labels, runs
 from opsportal.audits.selectors.results import for_reader, results_of
 from opsportal.audits.services import exports
-from opsportal.core.errors import Conflict, Invalid, NotFound
+from opsportal.core.errors import Conflict, Invalid
 from opsportal.core.http import Request
 from opsportal.core.spreadsheets import csv_response
 
@@ -109,9 +109,7 @@ def export_progress(request: Request, run_id: int) -> HttpResponse:
     """The part of the page that waits for the Parquet file."""
     found = runs.run_of(run_id)
     export = Export.objects.filter(run=found, format=exports.PARQUET).defer("content").first()
-    if export is None:
-        raise NotFound("Nobody has asked for this file.")
-    context = {"run": found, "export": export, "is_fit": exports.is_fit(export)}
+    context = {"run": found, "export": export, "is_fit": export is not None and exports.is_fit(export)}
     return render(request, "audits/_export.html", context)
 
 
