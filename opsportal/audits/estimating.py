@@ -1008,8 +1008,8 @@ def _notes(run: Run, data: _Data, sample: _Sample, overall: Estimated | None) ->
         named += f" and {len(empty) - NAMED_MAX} more" if len(empty) > NAMED_MAX else ""
         notes.append(
             f"No item of {named} has a label: {_per_cent(hidden)} of the frame is left out of the "
-            f"rates. Whatever is there, the error rate lies between {_per_cent(overall.low * (1 - hidden))} and "
-            f"{_per_cent(overall.high * (1 - hidden) + hidden)}."
+            f"rates. Whatever is there, the error rate lies between "
+            f"{_per_cent(overall.low * (1 - hidden))} and {_per_cent(overall.high * (1 - hidden) + hidden)}."
         )
     if sample.cannot_tell and overall is not None:
         notes.append(_cannot_tell_words(sample))

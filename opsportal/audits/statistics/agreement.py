@@ -73,7 +73,7 @@ def fleiss(codes: Codes, *, seed: int = 0) -> tuple[Agreed, int]:
     several = raters[raters >= 2]
     if not several.size:
         return Agreed(None, None, 0), 0
-    usual = int(np.bincount(several).argmax())
+    usual = int(np.bincount(several.astype(np.int64)).argmax())
     equal = counts[raters == usual]
     if np.count_nonzero(equal.sum(axis=0)) < 2:
         return Agreed(None, None, len(equal)), usual
