@@ -102,15 +102,13 @@ def label_page(run: Run, *, cursor: str | None, size: int) -> tuple[list[LabelRo
 
 def weights_of(run: Run) -> dict[int, float]:
     """Stratum → how many predictions of its frame each label stands for: frame / labelled. One query."""
-    counted = Count(
-        "pk", filter=Q(state=Item.State.SETTLED, stream=Stream.SAMPLE) & ~Q(label=""), distinct=True
-    )
+    counts = Q(state=Item.State.SETTLED, stream=Stream.SAMPLE) & ~Q(label="")
     labelled = dict(
-        Item.objects.filter(run=run, stratum__isnull=False)
+        Item.objects.filter(counts, run=run, stratum__isnull=False)
         .order_by()
-        .values_list("stratum")
-        .annotate(counted)
-        .values_list("stratum", "pk__count")
+        .values("stratum")
+        .annotate(number=Count("pk"))
+        .values_list("stratum", "number")
     )
     frames = Stratum.objects.filter(run=run).values_list("pk", "frame")
     return {pk: frame / labelled[pk] for pk, frame in frames if labelled.get(pk)}
@@ -122,8 +120,9 @@ def rows_of(run: Run, items: Sequence[Item], weights: dict[int, float]) -> list[
     looks = dict(
         Label.objects.filter(item__in=[item.pk for item in items], withdrawn_at=None, adjudicates=False)
         .order_by()
-        .values_list("item")
-        .annotate(Count("pk"))
+        .values("item")
+        .annotate(number=Count("pk"))
+        .values_list("item", "number")
     )
     return [
         LabelRow(

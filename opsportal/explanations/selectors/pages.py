@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from opsportal.accounts.models import User
+from opsportal.audits.selectors.labels import Said, corrections_of
 from opsportal.core import clock
 from opsportal.explanations.models import Explanation, State
 from opsportal.explanations.selectors import drawing, verdicts
@@ -118,7 +119,8 @@ class PredictionPage:
     """One prediction. because: None until there is an explanation, or where a check refused it.
 
     tries: how often the page has asked by itself for an explanation that was not ready yet. may_retry: the
-    person may have a refused one computed anew.
+    person may have a refused one computed anew. said: what people and rules hold to be true, newest first.
+    may_refer: the person may send it to the audit.
     """
 
     prediction: Prediction
@@ -129,7 +131,9 @@ class PredictionPage:
     logged: list[Logged]
     earlier: list[Earlier]
     product: ProductThen | None
+    said: list[Said]
     may_retry: bool
+    may_refer: bool
     shown: int = SHOWN
     tries: int = 0
 
@@ -142,6 +146,11 @@ class PredictionPage:
     def is_refused(self) -> bool:
         """Whether a check found the numbers wrong, so that none are shown."""
         return self.explanation.state == State.REFUSED
+
+    @property
+    def correction(self) -> Said | None:
+        """The newest word of those who contradict the model, if that is what holds."""
+        return self.said[0] if self.said and self.said[0].is_correction else None
 
     @property
     def threshold(self) -> str:
@@ -157,8 +166,8 @@ class PredictionPage:
 def prediction_page(
     prediction: Prediction, explanation: Explanation, *, user: User, tries: int = 0
 ) -> PredictionPage:
-    """All about a prediction and its explanation: one query for the customer's earlier ones, and five for
-    the product where there is one."""
+    """All about a prediction and its explanation: one query for the customer's earlier ones, two for what
+    people said, and five for the product where there is one."""
     dictionary = prediction.version.features
     values = prediction.values
     because = None
@@ -176,7 +185,9 @@ def prediction_page(
             for row in earlier_of_same_customer(prediction, EARLIER_SHOWN)
         ],
         product=_product_then(prediction) if prediction.product_id and user.can("overrides.view") else None,
+        said=corrections_of(prediction.prediction_id, user=user) if user.can("audits.view") else [],
         may_retry=user.can("predictions.write"),
+        may_refer=user.can("audits.refer"),
         tries=tries,
     )
 
