@@ -156,6 +156,8 @@ MATRIX = {
     "api-predictions-search": Row(post="predictions.view", post_scope="predictions:read"),
     "api-prediction": Row("predictions.view", get_scope="predictions:read"),
     "api-prediction-explanation": Row("predictions.view", get_scope="predictions:read"),
+    "api-audit-next": Row(post="audits.label", post_scope="audits:write"),
+    "api-audit-label": Row(post="audits.label", post_scope="audits:write"),
     "api-audit-run": Row("audits.view", get_scope="audits:read"),
     "api-audit-labels": Row("audits.export", get_scope="audits:read"),
     "api-decisions": Row(post="serving.view", post_scope="serving:read"),

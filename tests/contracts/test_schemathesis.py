@@ -30,6 +30,7 @@ from opsportal.accounts.models import User
 from opsportal.accounts.permissions import SCOPES
 from opsportal.explanations.services import asking
 from opsportal.wsgi import application
+from tests.conftest import make_person
 from tests.contracts.world import MANY, World, make_world
 
 # Half of the positive ones name rows that are there.
@@ -78,9 +79,9 @@ def world(settings: Settings, root: User, monkeypatch: pytest.MonkeyPatch) -> Wo
 
 @pytest.fixture
 def callers(settings: Settings, world: World, lena: User) -> Callers:
-    """A key with every scope, and an approver's session."""
-    machine = accounts.service_account(name="machine")
-    _key, token = accounts.create_api_key(actor=None, name="test", scopes=list(SCOPES), owner=machine)
+    """A key with every scope, of a person since machines label nothing, and an approver's session."""
+    owner = make_person("owner")
+    _key, token = accounts.create_api_key(actor=None, name="test", scopes=list(SCOPES), owner=owner)
     browser = Client()
     browser.force_login(lena)
     secret = "a" * 32
@@ -115,6 +116,7 @@ def test_operation__any_input__answers_as_described(label: str, world: World, ca
         "/opt-outs/": world.opt_out,
         "/submissions/": world.waiting,
         "/predictions/{": world.prediction,
+        "/audits/items/": world.item,
     }
     there = next((pk for part, pk in rows.items() if part in operation.path), None)
 

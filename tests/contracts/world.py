@@ -19,7 +19,7 @@ from opsportal.overrides.models import Block, Boost, Kind, OptOut, Source
 from opsportal.overrides.services import Intent
 from opsportal.predictions.selectors import LookUp
 from opsportal.serving.services import project
-from tests.audits.making import make_run
+from tests.audits.making import make_items, make_run
 from tests.audits.resulting import estimate
 from tests.explanations.making import make_prediction, make_version
 
@@ -32,7 +32,7 @@ SUPPORT_SITE = "admin/"
 @dataclass(frozen=True)
 class World:
     """Ids of rows that are there; `waiting` is a submission of blocks that waits for a second person,
-    `run` is closed and has its figures."""
+    `run` is closed and has its figures, `item` waits to be labelled in another."""
 
     block: int
     boost: int
@@ -43,6 +43,7 @@ class World:
     prediction: str
     stack: int
     run: int
+    item: int
 
     def url(self, name: str) -> str:
         """The address of this name, of a row that is there."""
@@ -64,6 +65,7 @@ class World:
             "prediction_id": self.prediction,
             "stack_id": self.stack,
             "run_id": self.run,
+            "item_id": self.item,
             # The model that made it.
             "name": "survival",
             "version": "1",
@@ -109,6 +111,7 @@ def make_world(author: User) -> World:
         prediction=prediction.prediction_id,
         stack=stack.pk,
         run=estimate(make_run(state="closed")).pk,
+        item=make_items(make_run(), 2)[0].pk,
     )
 
 

@@ -33,6 +33,8 @@ _PERSON_LOCK = 0x6F70_7333
 # Run, review, what is random, and the proof that we made it: 24 bytes, 32 characters.
 _TOKEN = struct.Struct(">IHI8s6s")
 _TOKEN_LENGTH = 32
+# What PostgreSQL takes for half of the key of an advisory lock.
+_RUN_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Token:
             if len(text) != _TOKEN_LENGTH:
                 raise ValueError
             run_id, high, low, nonce, proof = _TOKEN.unpack(urlsafe_b64decode(text.encode("ascii")))
+            if run_id > _RUN_MAX:
+                raise ValueError
         except (ValueError, struct.error):
             raise lost() from None
         return cls(run_id, high << 32 | low, _encode(nonce), proof)
@@ -118,7 +122,8 @@ def held_by(person_id: int, kind: Review.Kind) -> "QuerySet[Review]":
     return (
         Review.objects.filter(holder=person_id, state=Review.State.LEASED, kind=kind)
         .select_related("item", "run")
-        .order_by("leased_at", "pk")
+        # SQLite tells no two moments within a millisecond apart; then the order of the queue does.
+        .order_by("leased_at", "priority", "shuffle")
     )
 
 
