@@ -1,5 +1,6 @@
 """What the review screen and the page of decisions show."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,6 +26,8 @@ PACE_OF: Final = 20
 PACE_FROM: Final = 3
 EXCERPT_MAX: Final = 70
 CANNOT_TELL: Final = "cannot tell"
+# What nobody sees but what turns the rest of a text round, or means nothing on a screen.
+_UNSEEN: Final = re.compile("[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 # -- The item ---------------------------------------------------------------------------------
@@ -114,7 +117,7 @@ def show(
         token=token,
         review_id=review_id,
         seconds=max(0, int((leased_until - clock.now()).total_seconds())),
-        text=text,
+        text=readable(text),
         fields=tuple(fields),
         context=tuple(context),
         model="" if hides_model else in_words(run, item.predicted),
@@ -145,7 +148,8 @@ def _split(item: Item, dictionary: FeatureDictionary | None) -> tuple[str, list[
         feature = dictionary.by_name.get(name) if dictionary else None
         if isinstance(value, str) and value == text and (feature is None or feature.type == TEXT):
             continue
-        field = Field(feature.label, feature.show(value)) if feature else Field(name, _plain(value))
+        words = feature.show(value) if feature else _plain(value)
+        field = Field(feature.label if feature else readable(name), readable(words))
         seen = feature is None or feature.input
         (far if text or not seen else near).append(field)
     return text, near, far
@@ -153,11 +157,9 @@ def _split(item: Item, dictionary: FeatureDictionary | None) -> tuple[str, list[
 
 def _in_order(values: dict[str, Value], dictionary: FeatureDictionary | None) -> Iterable[tuple[str, Value]]:
     known = [feature.name for feature in dictionary.features] if dictionary else []
-    for name in known:
-        if name in values:
-            yield name, values[name]
-    for name in values.keys() - set(known) if known else values:
-        yield name, values[name]
+    yield from ((name, values[name]) for name in known if name in values)
+    strange = values.keys() - set(known)
+    yield from ((name, value) for name, value in values.items() if name in strange)
 
 
 def _plain(value: Value) -> str:
@@ -166,6 +168,11 @@ def _plain(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def readable(text: str) -> str:
+    """The text with signs that only hide or turn round what others wrote made visible: `[U+202E]`."""
+    return _UNSEEN.sub(lambda sign: f"[U+{ord(sign[0]):04X}]", text)
 
 
 def withdrawn_answer(person: User, review_id: int) -> Label | None:
@@ -195,7 +202,7 @@ def sides(item: Item, run: Run) -> list[Side]:
     # Tokens are drawn by chance.
     by_chance = sorted(answers, key=lambda answer: answer.token)
     return [
-        Side(chr(ord("A") + place), in_words(run, answer.value), answer.note)
+        Side(chr(ord("A") + place), in_words(run, answer.value), readable(answer.note))
         for place, answer in enumerate(by_chance)
     ]
 
@@ -285,7 +292,7 @@ def _plural(number: int, word: str) -> str:
 
 
 def sitting_of(person: User, run: Run | None, *, adjudicates: bool = False) -> Sitting:
-    """The person's newest sitting with this run (None: with any), even if it has ended."""
+    """The sitting that the person is in, with this run (None: with any); nothing if the last one has ended."""
     rows = Label.objects.filter(person=person, withdrawn_at__isnull=True, adjudicates=adjudicates)
     if run is not None:
         rows = rows.filter(run=run)
@@ -296,7 +303,7 @@ def sitting_of(person: User, run: Run | None, *, adjudicates: bool = False) -> S
             break
         moments.append(moment)
         first_took = took
-    if not moments:
+    if not moments or clock.now() - moments[0] > PAUSE:
         return Sitting(0, 0.0, None)
     gaps = [(later - earlier).total_seconds() for later, earlier in pairwise(moments[: PACE_OF + 1])]
     length = (moments[0] - moments[-1]).total_seconds() + min(first_took, PAUSE.total_seconds())
@@ -351,7 +358,7 @@ def _excerpt(item: Item, dictionary: FeatureDictionary | None) -> str:
     if not words:
         text, fields, others = _split(item, dictionary)
         words = text or ", ".join(f"{field.label} {field.value}" for field in [*fields, *others])
-    line = " ".join(words[: 4 * EXCERPT_MAX].split())
+    line = " ".join(readable(words[: 4 * EXCERPT_MAX]).split())
     return line if len(line) <= EXCERPT_MAX else line[: EXCERPT_MAX - 1].rstrip() + "…"
 
 
