@@ -113,6 +113,17 @@ MATRIX = {
     "audits-run-labels": Row(get="audits.export"),
     "audits-run-people": Row(get="audits.label"),
     "audits-run-progress": Row(get="audits.view"),
+    # audits, their rules
+    "audits-rules": Row(get="audits.view"),
+    "audits-rule-new": Row(get="audits.lead", post="audits.lead"),
+    "audits-rule": Row(get="audits.view"),
+    "audits-rule-edit": Row(get="audits.lead", post="audits.lead"),
+    "audits-rule-examples": Row(get="predictions.view"),
+    "audits-rule-preview": Row(post="audits.lead"),
+    "audits-rule-apply": Row(post="audits.lead"),
+    "audits-rule-decide": Row(post="audits.approve"),
+    "audits-rule-revert": Row(post="audits.lead"),
+    "audits-rule-retire": Row(post="audits.lead"),
     # audits, their review
     "audits-review": Row(get="audits.label"),
     "audits-review-next": Row(post="audits.label"),

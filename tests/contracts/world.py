@@ -11,6 +11,7 @@ from opsportal.accounts import services as accounts
 from opsportal.accounts.keyring import keyring
 from opsportal.accounts.models import User
 from opsportal.accounts.permissions import SCOPES
+from opsportal.audits.models import Rule
 from opsportal.core import clock
 from opsportal.events.models import OutboxMessage
 from opsportal.explanations.services.stacking import stack_predictions
@@ -42,6 +43,7 @@ class World:
     message: int
     prediction: str
     stack: int
+    rule: int
     run: int
     item: int
 
@@ -64,6 +66,7 @@ class World:
             "message_id": self.message,
             "prediction_id": self.prediction,
             "stack_id": self.stack,
+            "rule_id": self.rule,
             "run_id": self.run,
             "item_id": self.item,
             # The model that made it.
@@ -101,6 +104,14 @@ def make_world(author: User) -> World:
     stack = stack_predictions(
         actor=author, wanted=LookUp(model="survival"), version=prediction.version, title="model survival"
     )
+    rule = Rule.objects.create(
+        model=prediction.version.model,
+        title="Without a text",
+        condition={"field": "text", "is": "missing"},
+        label="survived",
+        author=author,
+        created_at=moment,
+    )
     return World(
         block=Block.objects.get().pk,
         boost=Boost.objects.get().pk,
@@ -110,6 +121,7 @@ def make_world(author: User) -> World:
         message=message.pk,
         prediction=prediction.prediction_id,
         stack=stack.pk,
+        rule=rule.pk,
         run=estimate(make_run(state="closed")).pk,
         item=make_items(make_run(), 2)[0].pk,
     )
