@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 
 import structlog
 from celery import current_app
@@ -106,7 +107,7 @@ def drain(*, settled_for: timedelta = timedelta(0), limit: int = 50, lane: str =
         .order_by("due_at", "pk")
         .values_list("task", "key")[:limit]
     )
-    current_app.loader.import_default_modules()
+    _import_tasks()
     done = 0
     for task, key in dict.fromkeys(due):
         if task not in current_app.tasks:
@@ -116,6 +117,12 @@ def drain(*, settled_for: timedelta = timedelta(0), limit: int = 50, lane: str =
         current_app.tasks[task].run(key)
         done += 1
     return done
+
+
+@cache
+def _import_tasks() -> None:
+    """Know every app's tasks. Once: each time, Celery would have Django check the whole project."""
+    current_app.loader.import_default_modules()
 
 
 def retry_dead(pk: int) -> None:
