@@ -138,6 +138,11 @@ def plus_minus(share: float) -> str:
     return f"±{share * 100:.2g} pp"
 
 
+def points(share: float) -> str:
+    """`±1.1 points`, for sentences that people read first."""
+    return f"±{share * 100:.2g} points"
+
+
 def count(number: int, noun: str) -> str:
     """`1 item`, `2,000 items`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from opsportal.audits.models import Period, Policy, Run
-from opsportal.audits.periods import Span, last_ended, span_at
+from opsportal.audits.periods import Span, last_ended
 from opsportal.audits.services.runs import start_run
 from opsportal.core import clock
 
@@ -24,19 +24,10 @@ def start_due_runs() -> list[Run]:
         )
     )
     return [
-        start_run(
-            actor=None, policy=policy, starts_at=span.starts_at, ends_at=span.ends_at, period=span.name
-        )
+        start_run(actor=None, policy=policy, starts_at=span.starts_at, ends_at=span.ends_at, period=span.name)
         for policy, span in due.items()
         if span.ends_at > policy.created_at and (policy.pk, span.name) not in there
     ]
-
-
-def next_run_at(policy: Policy, moment: datetime) -> datetime | None:
-    """When the schedule will start the policy's next run; None by hand and while it is paused."""
-    if not policy.active or policy.period == Period.BY_HAND:
-        return None
-    return span_at(Period(policy.period), moment).ends_at
 
 
 def latest_span(policy: Policy, moment: datetime) -> Span:
