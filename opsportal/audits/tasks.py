@@ -104,3 +104,27 @@ def erase(key: str) -> None:
 def tidy() -> None:
     """Blank what has been kept long enough."""
     erasing.tidy()
+
+
+@shared_task(name="audits.threshold")
+def threshold(key: str) -> None:
+    """Look for the threshold that keeps a promise."""
+    from opsportal.audits import thresholding  # noqa: PLC0415  loads scipy
+
+    outbox.deliver("audits.threshold", key, lambda: thresholding.compute(int(key)))
+
+
+@shared_task(name="audits.verify")
+def verify(key: str) -> None:
+    """Hold thresholds against a run that was closed since."""
+    from opsportal.audits import thresholding  # noqa: PLC0415  loads scipy
+
+    outbox.deliver("audits.verify", key, lambda: thresholding.verify(int(key)))
+
+
+@shared_task(name="audits.suspect")
+def suspect(key: str) -> None:
+    """Choose what is most likely wrong, for a targeted run."""
+    from opsportal.audits import suspecting  # noqa: PLC0415  loads scikit-learn
+
+    outbox.deliver("audits.suspect", key, lambda: suspecting.rank(int(key)))

@@ -124,6 +124,15 @@ MATRIX = {
     "audits-rule-decide": Row(post="audits.approve"),
     "audits-rule-revert": Row(post="audits.lead"),
     "audits-rule-retire": Row(post="audits.lead"),
+    # audits, their thresholds and targeted runs
+    "audits-target-new": Row(get="audits.lead", post="audits.lead"),
+    "audits-thresholds": Row(get="audits.view"),
+    "audits-threshold-new": Row(get="audits.lead", post="audits.lead"),
+    "audits-threshold": Row(get="audits.view"),
+    "audits-threshold-ask": Row(post="audits.lead"),
+    "audits-threshold-decide": Row(post="audits.approve"),
+    "audits-threshold-delivery": Row(get="audits.view"),
+    "audits-threshold-undo": Row(post="audits.lead|audits.approve"),
     # audits, their review
     "audits-review": Row(get="audits.label"),
     "audits-review-next": Row(post="audits.label"),

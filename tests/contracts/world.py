@@ -11,7 +11,7 @@ from opsportal.accounts import services as accounts
 from opsportal.accounts.keyring import keyring
 from opsportal.accounts.models import User
 from opsportal.accounts.permissions import SCOPES
-from opsportal.audits.models import Rule
+from opsportal.audits.models import Rule, Threshold
 from opsportal.core import clock
 from opsportal.events.models import OutboxMessage
 from opsportal.explanations.services.stacking import stack_predictions
@@ -44,6 +44,7 @@ class World:
     prediction: str
     stack: int
     rule: int
+    threshold: int
     run: int
     item: int
 
@@ -67,6 +68,7 @@ class World:
             "prediction_id": self.prediction,
             "stack_id": self.stack,
             "rule_id": self.rule,
+            "threshold_id": self.threshold,
             "run_id": self.run,
             "item_id": self.item,
             # The model that made it.
@@ -122,6 +124,17 @@ def make_world(author: User) -> World:
         prediction=prediction.prediction_id,
         stack=stack.pk,
         rule=rule.pk,
+        threshold=Threshold.objects.create(
+            version=prediction.version,
+            run=make_run(state="closed"),
+            label="survived",
+            goal=Threshold.Goal.PRECISION,
+            target=0.9,
+            value=0.5,
+            state=Threshold.State.WAITING,
+            author=author,
+            created_at=moment,
+        ).pk,
         run=estimate(make_run(state="closed")).pk,
         item=make_items(make_run(), 2)[0].pk,
     )

@@ -78,8 +78,7 @@ class Threshold(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(decided_by__isnull=True)
-                | ~Q(decided_by=F("author"))
-                & (Q(asked_by__isnull=True) | ~Q(decided_by=F("asked_by"))),
+                | ~Q(decided_by=F("author")) & (Q(asked_by__isnull=True) | ~Q(decided_by=F("asked_by"))),
                 name="threshold_decided_by_another",
             ),
             models.CheckConstraint(
