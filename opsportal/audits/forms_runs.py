@@ -7,7 +7,7 @@ from django import forms
 from opsportal.audits.models import Provenance, Run, Stream
 from opsportal.audits.selectors.labels import ACTIVE, REVERTED
 from opsportal.audits.selectors.runs import OPEN_SHOWS, SHOWS
-from opsportal.audits.selectors.trends import compared_runs, models_compared
+from opsportal.audits.selectors.trends import compared_runs
 from opsportal.audits.services.closing import REASON_MAX as CANCEL_REASON_MAX
 from opsportal.audits.services.referring import REASON_MAX
 from opsportal.predictions.models import Model
@@ -68,7 +68,7 @@ class CorrectionFilterForm(_Filters):
 
 
 class CompareForm(forms.Form):
-    """Which model's runs, and which two of all runs."""
+    """Which two of all closed runs."""
 
     use_required_attribute = False
 
@@ -76,21 +76,15 @@ class CompareForm(forms.Form):
         super().__init__(*args, **kwargs)
         runs = compared_runs()
         choices = [(str(run.pk), f"{run.title} ({run.model.name})") for run in runs[:CHOICES_SHOWN]]
-        missing = {"invalid_choice": "There is no closed run with figures under this number."}
-        self.fields["model"] = forms.ChoiceField(
-            label="Model",
-            required=False,
-            choices=[(model.name, model.title) for model in models_compared()],
-        )
-        self.fields["first"] = forms.ChoiceField(
-            label="Run", required=False, choices=[("", "Choose a run"), *choices], error_messages=missing
-        )
-        self.fields["second"] = forms.ChoiceField(
-            label="Compared with",
-            required=False,
-            choices=[("", "Choose a run"), *choices],
-            error_messages=missing,
-        )
+        for name, label in (("first", "Run"), ("second", "Compared with")):
+            self.fields[name] = forms.ChoiceField(
+                label=label,
+                choices=[("", "Choose a run"), *choices],
+                error_messages={
+                    "required": "Choose a run.",
+                    "invalid_choice": "There is no closed run with figures under this number.",
+                },
+            )
 
     def clean(self) -> dict[str, Any]:
         """Refuse a run beside itself."""
@@ -119,7 +113,7 @@ class ReferForm(forms.Form):
     reason = forms.CharField(
         label="What is doubtful about it?",
         max_length=REASON_MAX,
-        help_text="Whoever judges it may read this only after they have answered.",
+        help_text="It is kept beside what people will say.",
         widget=forms.Textarea(attrs={"rows": 3}),
         error_messages={"required": "Say what is doubtful about it."},
     )

@@ -9,8 +9,8 @@ from opsportal.audits.figures import Figure
 MINUS, SPACE = "\u2212", "\u00a0"
 NOTHING = "–"
 LOWER, UPPER = "lower", "upper"
-# About so many steps lie on a scale.
-_STEPS = 4
+# About so many steps lie on a scale; few where its column is narrow.
+STEPS, FEW_STEPS = 4, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,8 @@ def interval_text(figure: Figure, *, is_share: bool = True, joint: str = "to") -
     low, high = ends_of(figure)
     if low is None or high is None:
         return ""
+    if low == high:
+        return "exactly"
     digits = _digits(low, high) if is_share else 2
     factor, unit = (100, f"{SPACE}%") if is_share else (1, "")
     text = f"{_signed(low * factor, digits)} {joint} {_signed(high * factor, digits)}{unit}"
@@ -160,20 +162,20 @@ def points_text(points: float, digits: int = 1) -> str:
     return f"{sign}{text}"
 
 
-def scale_of(figures: Iterable[Figure | None], *, is_share: bool = True) -> Scale:
+def scale_of(figures: Iterable[Figure | None], *, is_share: bool = True, steps: int = STEPS) -> Scale:
     """A scale that holds all of these intervals, with round ends. Shares begin at 0, unless all are high."""
     ends: list[float] = []
     for figure in figures:
         if figure is not None:
             ends += [x for x in (*ends_of(figure), figure.value) if x is not None and math.isfinite(x)]
     if not ends:
-        return _scale(0.0, 1.0, is_share)
+        return _scale(0.0, 1.0, is_share, steps)
     low, high = min(ends), max(ends)
     if is_share and low >= 0:
         low = 0.0 if low < 0.5 else low
     elif not is_share:
         low = min(0.0, low)
-    return _scale(low, high, is_share)
+    return _scale(low, high, is_share, steps)
 
 
 def bases_of(shown: Sequence[Shown | None]) -> list[Basis]:
@@ -187,8 +189,8 @@ def bases_of(shown: Sequence[Shown | None]) -> list[Basis]:
     return [Basis(formula, source, tuple(names)) for (formula, source), names in found.items()]
 
 
-def _scale(low: float, high: float, is_share: bool) -> Scale:
-    step = _step((high - low) or high or 1.0)
+def _scale(low: float, high: float, is_share: bool, steps: int) -> Scale:
+    step = _step(((high - low) or high or 1.0) / steps)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     if first == last:
         last += 1
@@ -201,12 +203,14 @@ def _scale(low: float, high: float, is_share: bool) -> Scale:
         x = number * step
         text = f"{_signed(100 * x, digits)}{SPACE}%" if is_share else _signed(x, digits)
         scale.ticks.append(Tick(scale.at(x), text))
+    if steps == FEW_STEPS and len(scale.ticks) > FEW_STEPS + 1:
+        # Both ends say enough where more would run into each other.
+        del scale.ticks[1:-1]
     return scale
 
 
-def _step(span: float) -> float:
-    """A round step (1, 2 or 5 times a power of ten) of which a few make the span."""
-    rough = span / _STEPS
+def _step(rough: float) -> float:
+    """The next round step: 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
 
@@ -216,7 +220,7 @@ def _digits(low: float | None, high: float | None) -> int:
     if low is None or high is None:
         return 1
     width = high - low
-    return 2 if width < 0.01 else 1 if width < 0.3 else 0
+    return 2 if 0 < width < 0.01 else 1 if width < 0.3 else 0
 
 
 def _number(value: float, digits: int, is_share: bool, *, up: bool | None = None) -> str:

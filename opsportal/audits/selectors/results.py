@@ -10,6 +10,7 @@ from opsportal.audits.figures import Figure, Person, Results
 from opsportal.audits.models import Estimate, Run
 from opsportal.audits.selectors.labels import titles_of
 from opsportal.audits.selectors.plotting import (
+    FEW_STEPS,
     SPACE,
     UPPER,
     Basis,
@@ -28,6 +29,8 @@ from opsportal.audits.selectors.plotting import (
 FLAG_BELOW = 0.05
 # How dark a cell of the confusion matrix may be.
 HEAT_LEVELS = 5
+MORE, FEWER = "more", "fewer"
+USUAL = "usual"
 _RATES = {
     "As labelled": "From the labels alone, each weighted by how many predictions it stands for. This is the "
     "figure to quote: it assumes nothing of the model.",
@@ -100,7 +103,7 @@ class StratumRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRow:
-    """A part of the frame. flag: what is remarkable about it, in words; adjusted: its p as it is read."""
+    """A part of the frame. Its flag says whether it stands out, more or fewer; adjusted: its p as read."""
 
     value: str
     labelled: int
@@ -268,7 +271,7 @@ def people_view(results: Results, *, titles: Mapping[str, str], only: str = "") 
         for pair in (results.agreement.pairs if results.agreement else [])
         if not only or only in {pair.first, pair.second}
     ]
-    pair_scale = scale_of([pair.kappa for pair in pairs], is_share=False)
+    pair_scale = scale_of([pair.kappa for pair in pairs], is_share=False, steps=FEW_STEPS)
     rows = [_person(one, scale, gold_scale, pooled) for one in people]
     pair_rows = [
         PairRow(
@@ -408,7 +411,7 @@ def _dimensions(results: Results, titles: Mapping[str, str]) -> tuple[list[Dimen
         flag = ""
         if one.p_adjusted is not None and one.p_adjusted < FLAG_BELOW and one.error_rate.value is not None:
             more = overall is not None and one.error_rate.value > overall
-            flag = "more errors than elsewhere" if more else "fewer errors than elsewhere"
+            flag = MORE if more else FEWER
             flagged += 1
         value = titles.get(one.value, one.value) if one.dimension == "predicted" else one.value
         found.setdefault(one.dimension, []).append(
@@ -437,8 +440,8 @@ def _agreement(results: Results, titles: Mapping[str, str]) -> AgreementView | N
     found = results.agreement
     if found is None:
         return None
-    share_scale = scale_of([found.percent, *found.positive])
-    scale = scale_of([found.fleiss, found.krippendorff], is_share=False)
+    share_scale = scale_of([found.percent, *found.positive], steps=FEW_STEPS)
+    scale = scale_of([found.fleiss, found.krippendorff], is_share=False, steps=FEW_STEPS)
     shares = [
         show(found.percent, share_scale, label="Same answer"),
         *(
@@ -466,7 +469,13 @@ def _person(one: Person, scale: Scale, gold_scale: Scale, pooled: Figure | None)
         name=one.person,
         labelled=one.labelled,
         cannot_tell=one.cannot_tell,
-        rate=show(one.rate, scale, label=one.person, reference=pooled.value if pooled else None),
+        rate=show(
+            one.rate,
+            scale,
+            label=one.person,
+            reference=pooled.value if pooled else None,
+            flag="" if one.standing == USUAL else MORE,
+        ),
         difference=value_text(one.difference),
         gold=show(one.gold, gold_scale, label="Known answers"),
         adjudicated=show(one.adjudicated, gold_scale, label="Sided with"),

@@ -100,7 +100,8 @@ class Progress:
         """How many items wait for somebody else."""
         if not self.disputed:
             return f"{self.second_looks:,}"
-        return f"{self.second_looks:,}, {self.disputed:,} of them for an audit lead"
+        of_them = "all" if self.disputed == self.second_looks else f"{self.disputed:,}"
+        return f"{self.second_looks:,}, {of_them} for an audit lead"
 
     @property
     def is_complete(self) -> bool:

@@ -3,14 +3,17 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 from django.db.models import Exists, F, OuterRef, QuerySet, Window
 from django.db.models.functions import RowNumber
 
 from opsportal.audits.figures import Figure
-from opsportal.audits.models import Policy, Run
-from opsportal.audits.selectors.plotting import Scale, Shown, Tick, ends_of, scale_of, show
+from opsportal.audits.models import Period, Policy, Run
+from opsportal.audits.periods import span_at
+from opsportal.audits.selectors.plotting import FEW_STEPS, Scale, Shown, Tick, ends_of, scale_of, show
+from opsportal.core import clock
 from opsportal.predictions.models import Model
 
 TREND_RUNS, RUNS_SHOWN = 12, 20
@@ -42,14 +45,18 @@ class Trend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """A model that is audited. latest: its newest rate, None before the first; trend: older ones too."""
+    """A model that is audited. latest: its newest rate, None before the first; trend: older ones too.
+
+    policies: each with the moment of its next run, None by hand.
+    """
 
     model: Model
-    latest: TrendPoint | None
+    latest: Shown | None
+    latest_run: Run | None
     scale: Scale
     trend: Trend
     open_runs: list[Run]
-    policies: list[Policy]
+    policies: list[tuple[Policy, datetime | None]]
 
 
 def model_cards() -> list[ModelCard]:
@@ -71,19 +78,25 @@ def model_cards() -> list[ModelCard]:
     cards = []
     for model in Model.objects.filter(pk__in=known).order_by("title"):
         own = [(run, figure) for run, figure in points if run.model_id == model.pk]
-        scale = scale_of([figure for _, figure in own])
-        trend = trend_of(own)
+        newest = own[-1] if own else None
+        scale = scale_of([newest[1] if newest else None], steps=FEW_STEPS)
         cards.append(
             ModelCard(
                 model=model,
-                latest=trend.points[-1] if trend.points else None,
+                latest=show(newest[1], scale) if newest else None,
+                latest_run=newest[0] if newest else None,
                 scale=scale,
-                trend=trend,
+                trend=trend_of(own),
                 open_runs=running.get(model.pk, []),
-                policies=policies.get(model.pk, []),
+                policies=[(policy, _next_at(policy)) for policy in policies.get(model.pk, [])],
             )
         )
     return cards
+
+
+def _next_at(policy: Policy) -> datetime | None:
+    period = Period(policy.period)
+    return None if period == Period.BY_HAND else span_at(period, clock.now()).ends_at
 
 
 def newest_runs() -> list[Run]:

@@ -17,9 +17,13 @@ from opsportal.core.http import Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparePage:
-    """The trend of one model and, once two runs are chosen, how they differ. model: its title."""
+    """The trend of one model and, once two runs are chosen, how they differ.
+
+    models: name → title of those to choose from; model: the name of the one shown.
+    """
 
     form: CompareForm
+    models: dict[str, str]
     model: str
     trend: trends.Trend | None
     comparison: Comparison | None
@@ -30,26 +34,26 @@ class ComparePage:
 @require_safe
 @needs("audits.view")
 def compare(request: Request) -> HttpResponse:
-    form = CompareForm(request.GET)
-    is_valid = form.is_valid()
-    chosen = {
-        name: trends.compared_runs().filter(pk=form.cleaned_data[name]).first()
-        for name in ("first", "second")
-        if form.cleaned_data.get(name)
-    }
-    first, second = chosen.get("first"), chosen.get("second")
+    form = CompareForm(
+        request.GET if {"first", "second"} <= request.GET.keys() else None,
+        initial={name: request.GET.get(name) for name in ("first", "second")},
+    )
+    chosen = form.cleaned_data if form.is_valid() else {}
+    first = trends.compared_runs().filter(pk=chosen["first"]).first() if chosen else None
+    second = trends.compared_runs().filter(pk=chosen["second"]).first() if chosen else None
     comparison = None
-    if is_valid and first and second:
+    if first and second:
         try:
             comparison = comparison_of(first, second)
         except Invalid as error:
             form.add_error("second", error.message)
-    titles = dict(form.fields["model"].choices)  # type: ignore[attr-defined]  # a field of choices
-    shown = second or first
-    name = form.cleaned_data.get("model") or (shown.model.name if shown else next(iter(titles), ""))
+    models = {model.name: model.title for model in trends.models_compared()}
+    asked = request.GET.get("model", "")
+    name = asked if asked in models else second.model.name if second else next(iter(models), "")
     page = ComparePage(
         form=form,
-        model=titles.get(name, ""),
+        models=models,
+        model=name,
         trend=trends.trend_over(name) if name else None,
         comparison=comparison,
         first=first,
