@@ -18,7 +18,7 @@ const note = form.querySelector("[name=note]");
 const noteBox = form.querySelector("[data-note-box]");
 const blur = form.querySelector("[data-blur]");
 const skipDialog = document.getElementById("skip");
-const skipForm = skipDialog?.querySelector("form");
+const skipForm = skipDialog?.querySelector("[data-skips]");
 const run = form.elements.run.value;
 const HELD = Number(root.dataset.holds); // the item on the screen and, where there are many, the one after it
 
@@ -384,13 +384,12 @@ root.addEventListener("submit", (event) => {
 
 // -- Notes, blur, context ---------------------------------------------------------------------------
 
-noteBox.addEventListener("toggle", () => {
-  if (noteBox.open && !note.value) note.focus();
-});
+// Opened and focused at once: what is typed after `n` belongs to the note from its first letter.
 noteBox.querySelector("summary").addEventListener("click", (event) => {
-  if (!noteBox.open || document.activeElement === note) return;
   event.preventDefault();
-  note.focus();
+  const byKey = event.detail === 0;
+  noteBox.open = byKey || !noteBox.open;
+  if (noteBox.open) note.focus();
 });
 note.addEventListener("keydown", (event) => {
   if (event.isComposing || !(event.key === "Escape" || (event.key === "Enter" && !event.shiftKey))) return;

@@ -292,7 +292,7 @@ def _plural(number: int, word: str) -> str:
 
 
 def sitting_of(person: User, run: Run | None, *, adjudicates: bool = False) -> Sitting:
-    """The sitting that the person is in, with this run (None: with any); nothing if the last one has ended."""
+    """The sitting that the person is in, with this run (None: with any); empty if it has ended."""
     rows = Label.objects.filter(person=person, withdrawn_at__isnull=True, adjudicates=adjudicates)
     if run is not None:
         rows = rows.filter(run=run)
