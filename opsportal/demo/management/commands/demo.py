@@ -12,6 +12,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from opsportal.demo import environment, supervisor
+from opsportal.demo.audits import load_audits
 from opsportal.demo.impressions import load_impressions
 from opsportal.demo.people import PEOPLE, load_people, usable_key
 from opsportal.demo.ports import free_port, is_free
@@ -75,6 +76,8 @@ class Command(BaseCommand):
         password = next(iter(remembered.get("users", {}).values()), None) or _new_password()
         # The broker does not run yet. The tick finds what is left to do.
         settings.OUTBOX_NUDGE = False
+        # Celery, too, would have the project checked before it looks at a task.
+        os.environ["CELERY_SKIP_CHECKS"] = "true"
         load_people(password)
         load_impressions()
         load_submissions()
@@ -82,6 +85,7 @@ class Command(BaseCommand):
             self.stdout.write("Training the demo's models …")
             self.stdout.flush()
             load_models(models)
+        load_audits()
         demo = {
             "url": f"http://127.0.0.1:{port}",
             "api_key": usable_key(remembered.get("api_key", "")),
