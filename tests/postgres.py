@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -31,9 +31,10 @@ def find_binaries() -> Path | None:
 
 
 @contextmanager
-def temporary_cluster(binaries: Path) -> Iterator[str]:
+def temporary_cluster(binaries: Path, settings: Mapping[str, str] = _SETTINGS) -> Iterator[str]:
     """Start a cluster that listens on a Unix socket only; yields its DATABASE_URL and removes it afterwards.
 
+    settings: in place of some of the fast but unsafe ones; benchmarks want what production has.
     PostgreSQL refuses to run as root, so root hands it to the account `postgres`, which its package creates.
     """
     as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
@@ -75,7 +76,8 @@ def temporary_cluster(binaries: Path) -> Iterator[str]:
             "--locale=C.UTF-8",
             "--no-sync",
         )
-        options = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in _SETTINGS.items())
+        wanted = {**_SETTINGS, **settings}
+        options = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in wanted.items())
         run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-w", "-o", f"{options} -k {folder}", "start")
         try:
             yield f"postgresql://postgres@{quote(str(folder), safe='')}/postgres"
