@@ -113,6 +113,13 @@ MATRIX = {
     "audits-run-labels": Row(get="audits.export"),
     "audits-run-people": Row(get="audits.label"),
     "audits-run-progress": Row(get="audits.view"),
+    # audits, their policies
+    "audits-policies": Row(get="audits.view"),
+    "audits-policy": Row(get="audits.view"),
+    "audits-policy-new": Row(get="audits.lead", post="audits.lead"),
+    "audits-policy-edit": Row(get="audits.lead", post="audits.lead"),
+    "audits-policy-draw": Row(post="audits.lead"),
+    "audits-policy-pause": Row(post="audits.lead"),
     # audits, their rules
     "audits-rules": Row(get="audits.view"),
     "audits-rule-new": Row(get="audits.lead", post="audits.lead"),

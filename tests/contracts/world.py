@@ -20,7 +20,7 @@ from opsportal.overrides.models import Block, Boost, Kind, OptOut, Source
 from opsportal.overrides.services import Intent
 from opsportal.predictions.selectors import LookUp
 from opsportal.serving.services import project
-from tests.audits.making import make_items, make_run
+from tests.audits.making import make_items, make_policy, make_run
 from tests.audits.resulting import estimate
 from tests.explanations.making import make_prediction, make_version
 
@@ -43,6 +43,7 @@ class World:
     message: int
     prediction: str
     stack: int
+    policy: int
     rule: int
     threshold: int
     run: int
@@ -67,6 +68,7 @@ class World:
             "message_id": self.message,
             "prediction_id": self.prediction,
             "stack_id": self.stack,
+            "policy_id": self.policy,
             "rule_id": self.rule,
             "threshold_id": self.threshold,
             "run_id": self.run,
@@ -123,6 +125,7 @@ def make_world(author: User) -> World:
         message=message.pk,
         prediction=prediction.prediction_id,
         stack=stack.pk,
+        policy=make_policy(prediction.version.model).pk,
         rule=rule.pk,
         threshold=Threshold.objects.create(
             version=prediction.version,
