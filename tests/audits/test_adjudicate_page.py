@@ -113,6 +113,17 @@ def test_screen__nothing_disputed__says_what_would_come_here(client_for: ClientF
     assert "Nothing to decide now" in response.content.decode()
 
 
+def test_screen__run_named__shows_a_dispute_of_that_run_alone(
+    client_for: ClientFor, lena: User, run: Run
+) -> None:
+    client = client_for(lena)
+
+    assert client.get(f"/audits/review/decide/?run={run.pk}").context["page"].run == run
+    assert client.get(f"/audits/review/decide/?run={make_run().pk}").context["page"].shown is None
+    assert client.get("/audits/review/decide/?run=999999").status_code == 404
+    assert client.get("/audits/review/decide/?run=x").status_code == 404
+
+
 def test_screen__own_answer__is_left_to_another_lead(client_for: ClientFor, otto: User, lena: User) -> None:
     run = make_run()
     make_items(run, 1, text="x", reviews=2)

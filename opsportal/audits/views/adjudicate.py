@@ -48,7 +48,7 @@ class AdjudicatePage:
 @require_safe
 @needs("audits.lead")
 def adjudicate(request: Request) -> HttpResponse:
-    """The next dispute. Looking leases it, as on the review screen."""
+    """The next dispute, of the run that the address names, else of any. Looking leases it, as in review."""
     claim = _claim(request)
     run = claim.run if claim else None
     page = AdjudicatePage(
@@ -72,7 +72,12 @@ def _claim(request: Request) -> Claim | None:
             return kept
     if held:
         reviewing.release(actor=request.user, tokens=[claim.token for claim in held])
-    return adjudicating.claim_dispute(actor=request.user)
+    run = None
+    if text := request.GET.get("run", ""):
+        run = Run.objects.filter(pk=number(text)).first()
+        if run is None:
+            raise Http404
+    return adjudicating.claim_dispute(actor=request.user, run=run)
 
 
 def _as_shown(request: Request, claim: Claim) -> selectors.Shown:
