@@ -156,8 +156,16 @@ def _evidence(
     chosen: float | None,
 ) -> Evidence:
     labelled = len(sample.labelled.scores)
-    stopped = found.curve[found.tests[-1]] if found.passed < len(found.tests) else None
-    more = None if stopped is None else labels_needed(stopped, labelled, promise, uniform=sample.uniform)
+    # Where none passed, whichever threshold would take the fewest labels; else the one that failed.
+    failed = found.curve if not found.passed else [found.curve[found.tests[-1]]]
+    if found.passed == len(found.tests):
+        failed = []
+    needed = [
+        (labels, point.threshold)
+        for point in failed
+        if (labels := labels_needed(point, labelled, promise, uniform=sample.uniform)) is not None
+    ]
+    more, more_at = min(needed, default=(None, None))
     return Evidence(
         method=METHOD,
         exact=found.exact,
@@ -190,7 +198,7 @@ def _evidence(
         ],
         advice=None if found.advice is None else found.curve[found.advice].threshold,
         more_labels=more,
-        more_at=None if more is None or stopped is None else stopped.threshold,
+        more_at=more_at,
         changes=None if chosen is None or current is None else _changes(row, sample.drawn, current, chosen),
     )
 

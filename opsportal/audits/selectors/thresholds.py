@@ -386,8 +386,8 @@ def _advice_words(row: Threshold, evidence: Evidence) -> str:
         )
     elif row.state == State.NONE:
         sentences.append(
-            "The estimate itself is below what is wanted where the tests begin: more labels would not help, "
-            "a lower promise or a better model would."
+            "The estimate itself is below what is wanted at every threshold: more labels would not help, a "
+            "lower promise or a better model would."
         )
     return " ".join(sentences)
 

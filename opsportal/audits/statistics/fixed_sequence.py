@@ -6,13 +6,13 @@ each test may spend the whole error: the chance that the threshold found breaks 
 1 − confidence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from opsportal.audits.statistics.intervals import clopper_pearson, wilson
 
@@ -127,7 +127,7 @@ def find(
     """The furthest threshold of the grid that keeps the promise, by tests in a fixed order.
 
     For precision the order goes from few accepted to many, for recall from many to few. It begins where
-    there are enough cases for half of the allowed failures still to pass, which scores alone decide.
+    there are enough cases for some failures still to pass, which scores alone decide.
     uniform: every item stands for equally many predictions (one stratum): the tests are exact binomial
     tails; otherwise they are bets on weighted failures. frame: drawn items, labelled or not, to state the
     shares accepted by; the labelled ones unless given. Cost: O(len(grid) × n).
@@ -161,7 +161,7 @@ def binomial_p(failed: int, n: int, allowed: float) -> float:
 
     Valid for a uniform sample, drawn with or without replacement: Hoeffding, JASA 58, 1963, theorem 4.
     """
-    return float(stats.binom.cdf(failed, n, allowed)) if n else 1.0
+    return float(special.bdtr(failed, n, allowed)) if n else 1.0
 
 
 def betting_p(failed: ArrayLike, weights: ArrayLike, allowed: float, *, heaviest: float) -> float:
@@ -246,7 +246,7 @@ def _from_start(
     if promise.goal == "recall":
         # The cases are the same at every threshold.
         return order
-    wanted = _enough(promise) * (1.0 if uniform else 1.5)
+    wanted = _enough(promise, len(sample.scores)) * (1.0 if uniform else 1.5)
     for start, place in enumerate(order):
         weights = sample.weights[promise.accepts(sample.scores, curve[place].threshold)]
         effective = float(weights.sum() ** 2 / (weights**2).sum()) if weights.size else 0.0
@@ -255,9 +255,18 @@ def _from_start(
     return order[-1:]
 
 
-def _enough(promise: Promise) -> int:
-    """The fewest cases of which half the allowed share may fail and the test still passes."""
-    n = 1
-    while binomial_p(int(promise.allowed * n / 2), n, promise.allowed) > promise.error:
-        n += max(1, n // 50)
-    return n
+def _enough(promise: Promise, labels: int) -> float:
+    """How many cases the first test shall have: a label-free rule that trades its power for its reach.
+
+    So many that half of the allowed share may fail and the test still passes, but no more than a quarter of
+    all labels, and at least so many that one may fail.
+    """
+
+    def fewest(failed: Callable[[int], int]) -> int:
+        n = 1
+        while binomial_p(failed(n), n, promise.allowed) > promise.error:
+            n += max(1, n // 50)
+        return n
+
+    comfortable = fewest(lambda n: int(promise.allowed * n / 2))
+    return max(fewest(lambda _: 1), min(comfortable, labels / 4))
