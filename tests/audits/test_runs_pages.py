@@ -363,6 +363,7 @@ def test_items__more_than_a_page__asks_as_often(client_for: SignIn, lena: User, 
     # The first request of a session writes it.
     client.get("/audits/")
     counts = []
+    page = ""
     for number in (1, 60):
         run = make_run()
         settle(make_items(run, number), "survived", people=[otto])
@@ -386,10 +387,8 @@ def test_difference__two_wilson_intervals__is_newcombes() -> None:
     difference = difference_of(first, second)
 
     assert difference.value == pytest.approx(0.2)
-    assert (difference.low, difference.high) == (
-        pytest.approx(0.0524, abs=2e-4),
-        pytest.approx(0.3339, abs=2e-4),
-    )
+    assert difference.low == pytest.approx(0.0524, abs=2e-4)
+    assert difference.high == pytest.approx(0.3339, abs=2e-4)
 
 
 def test_difference__nothing_found_on_one_side__widens_the_one_sided_bound() -> None:
@@ -500,7 +499,8 @@ def test_scale__any_figures__holds_them_between_round_ends() -> None:
         [figure(value=0.02, low=0.011, high=0.043), None, figure(value=None, low=None, high=None)]
     )
 
-    assert (scale.low, scale.high) == (0.0, pytest.approx(0.06))
+    assert scale.low == 0.0
+    assert scale.high == pytest.approx(0.06)
     assert [tick.text for tick in scale.ticks] == ["0\u00a0%", "2\u00a0%", "4\u00a0%", "6\u00a0%"]
     assert scale.at(0.03) == "50.00%"
 
