@@ -183,7 +183,7 @@ def test_next__while_one_is_held__brings_no_second(client_for: ClientFor, lena: 
     ids=["nothing", "unknown", "too long"],
 )
 def test_decide__odd_values__are_refused(
-    client_for: ClientFor, lena: User, run: Run, data: dict[str, str]
+    client_for: ClientFor, lena: User, run: Run, data: dict[str, Any]
 ) -> None:
     client = client_for(lena)
     token = _shown(client).token

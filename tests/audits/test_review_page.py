@@ -296,7 +296,7 @@ def test_answer__without_a_choice__is_refused(client_for: ClientFor, otto: User,
     ],
 )
 def test_answer__odd_values__are_refused_in_json_and_as_a_page(
-    client_for: ClientFor, otto: User, run: Run, data: dict[str, str], words: str
+    client_for: ClientFor, otto: User, run: Run, data: dict[str, Any], words: str
 ) -> None:
     client = client_for(otto)
     token = _shown(client).token
@@ -355,7 +355,7 @@ def test_answer__lease_lost__keeps_the_answer_and_offers_to_send_it(
     client = client_for(otto)
     shown = _shown(client)
     _lose(shown.review_id, nora)
-    data = {"token": shown.token, "value": "survived", "note": "Boat <12>.", "run": run.pk}
+    data: dict[str, Any] = {"token": shown.token, "value": "survived", "note": "Boat <12>.", "run": run.pk}
 
     spoken = _post(client, "answer", script=True, **data)
     page = _post(client, "answer", **data)

@@ -331,7 +331,9 @@ def said(labels: Sequence[Label], revealed: Collection[int], *, hides_model: boo
     """
     bare = [label.item for label in labels if not label.item.text]
     prefetch_related_objects(bare, "version")
-    dictionaries = {item.version.pk: item.version.features for item in bare if item.version}
+    dictionaries: dict[int | None, FeatureDictionary] = {
+        version.pk: version.features for version in {item.version for item in bare} if version
+    }
     found = []
     for label in labels:
         run, item = label.run, label.item
