@@ -42,10 +42,10 @@ PREDICTED_FIELD, SURFACE_FIELD, PRODUCT_FIELD = "predicted", "surface", "product
 
 # Operator → its words after the field's.
 WORDS_OF = {
-    "matches": "matches",
-    "not_matches": "does not match",
     "contains": "contains the words",
     "not_contains": "does not contain the words",
+    "matches": "matches",
+    "not_matches": "does not match",
     "equals": "is",
     "not_equals": "is not",
     "one_of": "is one of",

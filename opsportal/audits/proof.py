@@ -28,6 +28,11 @@ def lower_bound(hits: int, n: int, confidence: float = CONFIDENCE) -> float:
     return low
 
 
+def bound_text(low: float) -> str:
+    """A lower bound as it is read, never better than it is: 0.8996 is 89.9 %."""
+    return f"{math.floor(low * 1000 + 1e-9) / 10:g}\u00a0%"
+
+
 def upper_bound(hits: int, n: int, confidence: float = CONFIDENCE) -> float:
     """Exact one-sided upper bound of a share, 0–1; 1 where nothing was looked at."""
     return 1 - lower_bound(n - hits, n, confidence) if n > 0 else 1.0

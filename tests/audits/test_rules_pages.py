@@ -234,7 +234,7 @@ def test_rule__proven__tells_how_sure_and_hides_what_one_may_not_see(
     content = page_of(client_for(vera), proven.get_absolute_url())
 
     assert "<strong>30 of 30</strong>" in content
-    assert "<strong>at least 90\u00a0%</strong>" in content
+    assert "<strong>at least 90.4\u00a0%</strong>" in content
     assert "Show examples" not in content
     assert "Apply the rule" not in content
     assert "this is not good" not in content

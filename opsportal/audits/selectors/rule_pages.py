@@ -7,6 +7,7 @@ from opsportal.audits.conditions import parse
 from opsportal.audits.decisions import Decisions
 from opsportal.audits.figures import Figure
 from opsportal.audits.models import Application, Item, Rule, Run, Search, Stream, Suggestion
+from opsportal.audits.proof import bound_text
 from opsportal.audits.selectors.plotting import Scale, Shown, scale_of, show
 from opsportal.audits.selectors.rules import dictionary_of, label_choices
 from opsportal.core.errors import Conflict, PortalError
@@ -38,14 +39,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ListedRule:
-    """A rule with its newest application and its state. low: what its preview proves of its precision."""
+    """A rule with its newest application and its state. low: which precision is proven, in words."""
 
     rule: Rule
     application: Application | None
     badge: tuple[str, str]
     words: str
     label: str
-    low: float | None
+    low: str
     changes: int | None
 
 
@@ -59,7 +60,7 @@ class ListedSuggestion:
     errors: int
     rate: Shown
     outside: float | None
-    p_adjusted: float
+    p_adjusted: str
     rule: Rule | None
 
 
@@ -136,7 +137,7 @@ def listed_rules(*, most: int = 200) -> list[ListedRule]:
                 badge=badge_of(rule, latest),
                 words=_words(rule, dictionary),
                 label=titles[rule.model_id].get(rule.label, rule.label),
-                low=precision["low"] if precision else None,
+                low=bound_text(precision["low"]) if precision else "",
                 changes=rule.preview.get("changes"),
             )
         )
@@ -189,13 +190,17 @@ def _found(run: Run) -> Found:
                 errors=suggestion.evidence["held_out"]["errors"],
                 rate=show(figure, scale, reference=suggestion.evidence["held_out"]["rate_outside"]),
                 outside=suggestion.evidence["held_out"]["rate_outside"],
-                p_adjusted=suggestion.evidence["p_adjusted"],
+                p_adjusted=_p_text(suggestion.evidence["p_adjusted"]),
                 rule=made.get(suggestion.pk),
             )
             for suggestion, figure in zip(suggestions, figures, strict=True)
         ],
         scale=scale,
     )
+
+
+def _p_text(p: float) -> str:
+    return f"{p:.4f}" if p >= 0.0001 else "below 0.0001"
 
 
 def _held_out_rate(suggestion: Suggestion) -> Figure:

@@ -14,7 +14,7 @@ from django.db.models import F
 from opsportal.accounts.models import User
 from opsportal.audits.conditions import parse
 from opsportal.audits.models import Application, Correction, Item, Provenance, Rule, Run, Stratum, Stream
-from opsportal.audits.proof import acceptance_size, proves
+from opsportal.audits.proof import acceptance_size, bound_text, proves
 from opsportal.audits.selectors.rules import dictionary_of, labels_of, samples_of
 from opsportal.audits.services.closing import close_run
 from opsportal.audits.services.filling import NewItem
@@ -120,7 +120,7 @@ def why_not(rule: Rule) -> str:
         return ""
     seen = (
         f"People agreed with the rule on {precision['right']:,} of {precision['n']:,} audited predictions; "
-        f"that proves a precision of {percent(precision['low'])}, and the bar is {percent(rule.bar)}."
+        f"that proves a precision of {bound_text(precision['low'])}, and the bar is {percent(rule.bar)}."
     )
     more = precision["more"]
     if more is None:

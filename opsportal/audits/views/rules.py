@@ -21,6 +21,7 @@ from opsportal.audits.forms_rules import (
     initial_of,
 )
 from opsportal.audits.models import Application, Rule, Suggestion
+from opsportal.audits.proof import bound_text
 from opsportal.audits.selectors.plotting import Scale, Shown
 from opsportal.audits.selectors.rule_pages import (
     Example,
@@ -106,9 +107,9 @@ class RulePage:
     """One rule.
 
     words: its condition in English. label: as people read it. preview: what services.previewing stored, empty
-    before. precision, scale: drawn, None where nothing is known. why_not: why it may not be applied; empty
-    when it may. newer_labels: a sample was closed after the preview. needs_approval: applying it would need
-    somebody else's word.
+    before. low: which precision is proven, in words. precision, scale: drawn, None where nothing is known.
+    why_not: why it may not be applied; empty when it may. newer_labels: a sample was closed after the preview.
+    needs_approval: applying it would need somebody else's word.
     """
 
     rule: Rule
@@ -118,6 +119,7 @@ class RulePage:
     steps: list[Step]
     application: Application | None
     preview: dict[str, Any]
+    low: str
     precision: Shown | None
     scale: Scale | None
     why_not: str
@@ -426,6 +428,7 @@ def _rule_page(
         steps=steps_of(row, application),
         application=application,
         preview=row.preview,
+        low=bound_text(row.preview["precision"]["low"]) if drawn else "",
         precision=drawn[0] if drawn else None,
         scale=drawn[1] if drawn else None,
         why_not=why_not,
