@@ -262,6 +262,7 @@ def test_examples__shown__and_the_look_is_recorded(proven: Rule, lara: User, cli
     assert content.count("this is not good") == 10
     event = Event.objects.get(verb="prediction.looked_up")
     assert event.summary == "Looked at examples of the rule “Not good”"
+    assert event.after is not None
     assert len(event.after["predictions"]) == 10
 
 

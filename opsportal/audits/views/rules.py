@@ -108,8 +108,8 @@ class RulePage:
 
     words: its condition in English. label: as people read it. preview: what services.previewing stored, empty
     before. low: which precision is proven, in words. precision, scale: drawn, None where nothing is known.
-    why_not: why it may not be applied; empty when it may. newer_labels: a sample was closed after the preview.
-    needs_approval: applying it would need somebody else's word.
+    why_not: why it may not be applied; empty when it may. newer_labels: a sample was closed after the
+    preview. needs_approval: applying it would need somebody else's word.
     """
 
     rule: Rule
