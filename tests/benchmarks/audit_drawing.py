@@ -41,27 +41,7 @@ DICTIONARY = {
         {"name": "country", "label": "Country", "type": "category"},
     ],
 }
-WORDS = [
-    "the",
-    "fit",
-    "is",
-    "perfect",
-    "but",
-    "colour",
-    "came",
-    "off",
-    "after",
-    "one",
-    "wash",
-    "and",
-    "it",
-    "smells",
-    "of",
-    "plastic",
-    "would",
-    "buy",
-    "again",
-]
+TEXT = "the fit is perfect but colour came off after one wash and it smells of plastic would buy again"
 
 
 def write(folder: Path, rows: int, files: int) -> None:
@@ -72,7 +52,8 @@ def write(folder: Path, rows: int, files: int) -> None:
 
     random = np.random.default_rng(SEED)
     texts = np.array(
-        [" ".join(random.choice(WORDS, size=random.integers(5, 40))) for _ in range(20_000)], dtype=object
+        [" ".join(random.choice(TEXT.split(), size=random.integers(5, 40))) for _ in range(20_000)],
+        dtype=object,
     )
     countries = np.array(["DE", "FR", "GB", "PL", "NL", "IT"], dtype=object)
     frames: Counter[str] = Counter()

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_SLACK = 200_000
+# Little: the sooner the limits are tight, the fewer rows have to be looked at more closely.
+_SLACK = 20_000
 _MOST = np.uint64(2**64 - 1)
 
 
@@ -11,7 +12,7 @@ class Best:
     """The `n` rows of each stratum with the smallest hashes, whatever order the rows come in.
 
     wanted: shape (strata,), how many of each; None keeps every row. At most twice the wanted rows and
-    200,000 are held, 20 bytes each.
+    20,000 more are held, 20 bytes each.
     """
 
     def __init__(self, wanted: NDArray[np.int64] | None) -> None:

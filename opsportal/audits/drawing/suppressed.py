@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from opsportal.predictions.models import Suppression
-from opsportal.predictions.pseudonyms import KEY_LENGTH, customer_key
+from opsportal.predictions.pseudonyms import KEY_LENGTH, customer_keys
 
 _HALF = KEY_LENGTH // 2
+_NOBODY = "0" * KEY_LENGTH
 
 
 class Suppressed:
@@ -40,9 +41,9 @@ class Suppressed:
         texts = encoded.dictionary.to_pylist()
         if not texts:
             return None
-        keys = [customer_key(text) if text.strip() else "" for text in texts] if raw else texts
-        halves = np.array([_half(key) if key else 0 for key in keys], dtype=np.uint64)
-        theirs = np.isin(halves, self._halves) & np.array([bool(key) for key in keys])
+        keys = customer_keys(texts) if raw else [text or _NOBODY for text in texts]
+        halves = np.array([_half(key) for key in keys], dtype=np.uint64)
+        theirs = np.isin(halves, self._halves) & np.array([bool(text.strip()) for text in texts])
         found: NDArray[np.bool_] = theirs[encoded.indices.to_numpy(zero_copy_only=False)]
         return found if found.any() else None
 
