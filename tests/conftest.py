@@ -16,10 +16,13 @@ from django.db import connection
 from django.db.models.signals import post_migrate
 from django.test import Client
 
+from opsportal.accounts import services as accounts
+from opsportal.accounts.keyring import keyring
 from opsportal.accounts.models import RoleGrant, User
 from opsportal.accounts.permissions import Role
 from opsportal.demo.store import server_command
 from opsportal.overrides.models import EVERYWHERE, Surface
+from tests.asking import Api, ApiOf
 from tests.browsers import find_chromium
 
 PASSWORD = "correct horse battery staple"
@@ -202,3 +205,37 @@ def client_for() -> Callable[[User], Client]:
         return client
 
     return sign_in
+
+
+# -- Keys -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keyring() -> Iterator[None]:
+    """The key ring outlives a test's transaction, as it does in a web process."""
+    keyring.forget()
+    yield
+    keyring.forget()
+
+
+@pytest.fixture
+def machine(db: None) -> User:
+    """The account that keys act as: it has no role."""
+    return accounts.service_account(name="machine")
+
+
+@pytest.fixture
+def api_of(machine: User) -> ApiOf:
+    """`api_of("overrides:read")`: the API as a key with these scopes sees it."""
+
+    def ask(*scopes: str, owner: User = machine) -> Api:
+        _key, token = accounts.create_api_key(actor=None, name="test", scopes=scopes, owner=owner)
+        return Api(token=token)
+
+    return ask
+
+
+@pytest.fixture
+def as_person(client_for: Callable[[User], Client]) -> Callable[[User], Api]:
+    """`as_person(lena)`: the API from the browser of somebody signed in."""
+    return lambda person: Api(client_for(person))

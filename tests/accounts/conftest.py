@@ -1,22 +1,13 @@
-"""Keys and a clean key ring."""
+"""Keys."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from opsportal.accounts import services
-from opsportal.accounts.keyring import keyring
 from opsportal.accounts.models import ApiKey, User
 
 MakeKey = Callable[..., tuple[ApiKey, str]]
-
-
-@pytest.fixture(autouse=True)
-def _fresh_keyring() -> Iterator[None]:
-    """The key ring outlives a test's transaction, as it does in a web process."""
-    keyring.forget()
-    yield
-    keyring.forget()
 
 
 @pytest.fixture

@@ -42,11 +42,6 @@ COUNTERS = ("items", "settled", "reviews_needed", "reviews_done", "to_adjudicate
 
 
 @pytest.fixture
-def otto(db: None) -> User:
-    return make_person("otto", Role.AUDITOR)
-
-
-@pytest.fixture
 def nora(db: None) -> User:
     return make_person("nora", Role.AUDITOR)
 

@@ -12,8 +12,9 @@ from opsportal.accounts.models import User
 from opsportal.overrides import services
 from opsportal.overrides.models import Block, OptOut, State, Submission, Triage
 from opsportal.predictions.pseudonyms import customer_key
+from tests.asking import Api, problem
 from tests.contracts.bad_input import BOOST_FORMS, FILES, FORMS, REST, TABLE
-from tests.overrides.asking import Api, blocks, opt_outs, problem, saved
+from tests.overrides.asking import blocks, opt_outs, saved
 from tests.overrides.filling import block_form, boost_form, opt_out_form
 
 pytestmark = pytest.mark.django_db

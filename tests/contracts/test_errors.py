@@ -10,9 +10,9 @@ from pytest_django import Settings
 from opsportal.accounts import services as accounts
 from opsportal.accounts.models import User
 from opsportal.accounts.permissions import SCOPES
+from tests.asking import problem
 from tests.contracts.test_permissions import MATRIX
 from tests.contracts.world import API, MANY, World, make_world
-from tests.overrides.asking import problem
 
 pytestmark = pytest.mark.django_db
 

@@ -13,8 +13,8 @@ from opsportal.events.models import Event, Revision
 from opsportal.overrides.models import Block, Boost, OptOut, Submission, SubmissionItem, Surface
 from opsportal.overrides.selectors import desired_products
 from opsportal.predictions.pseudonyms import customer_key
-from tests.overrides.asking import Api, blocks, boosts, opt_outs, paths, problem, saved, text
-from tests.overrides.conftest import ApiOf
+from tests.asking import Api, ApiOf, paths, problem
+from tests.overrides.asking import blocks, boosts, opt_outs, saved, text
 
 pytestmark = pytest.mark.django_db
 

@@ -13,8 +13,8 @@ from opsportal.events.models import Revision
 from opsportal.events.selectors import verify_chain
 from opsportal.overrides.models import Approval, Block, OptOut, State, Submission
 from opsportal.overrides.selectors import desired_customers, desired_products
-from tests.overrides.asking import Api, blocks, boosts, opt_outs, paths, problem, saved, text
-from tests.overrides.conftest import ApiOf
+from tests.asking import Api, ApiOf, paths, problem
+from tests.overrides.asking import blocks, boosts, opt_outs, saved, text
 
 pytestmark = pytest.mark.django_db
 Person = Callable[[User], Api]

@@ -31,8 +31,9 @@ from opsportal.overrides.models import (
     Surface,
 )
 from opsportal.overrides.services import Intent
+from tests.asking import Api
 from tests.conftest import make_person
-from tests.overrides.asking import Api, blocks
+from tests.overrides.asking import blocks
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 

@@ -13,9 +13,8 @@ from opsportal.events.models import Event
 from opsportal.predictions.models import ModelVersion, Prediction, Product, Word
 from opsportal.predictions.pseudonyms import customer_key
 from opsportal.predictions.services import suppress
-from tests.overrides.asking import Api, paths, problem
+from tests.asking import Api, ApiOf, paths, problem
 from tests.overrides.asking import text as as_text
-from tests.predictions.conftest import ApiOf
 from tests.predictions.logging import body, ids, logged, scoring_version
 from tests.predictions.test_intake import HOSTILE
 
