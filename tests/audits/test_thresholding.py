@@ -138,7 +138,7 @@ def test_compute__suspects_and_known_answers__never_enter() -> None:
     run = closed_run(200)
     before = computed(run)
     for stream in (Stream.SUSPECT, Stream.GOLD):
-        more = {"gold": NO} if stream == Stream.GOLD else {}
+        more: dict[str, Any] = {"gold": NO} if stream == Stream.GOLD else {}
         made = make_items(run, 100, stream=stream, score=0.9, version=version_of(), **more)
         Item.objects.filter(pk__in=[item.pk for item in made]).update(
             label=NO, state=Item.State.SETTLED, settled_at=NOON, provenance="human"

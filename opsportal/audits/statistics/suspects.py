@@ -24,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
+from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -88,7 +89,8 @@ class Suspector:
         stated = np.array([case.stated_error for case in cases], dtype=np.float64)
         if self._model is None or not cases:
             return Suspicions(stated, [""] * len(cases), np.zeros(len(cases)))
-        chances = np.asarray(self._model.predict_proba(self._inputs(cases)), dtype=np.float64)
+        with _one_thread():
+            chances = np.asarray(self._model.predict_proba(self._inputs(cases)), dtype=np.float64)
         best = chances.argmax(axis=1)
         return Suspicions(
             (stated + self._chance_wrong(cases, chances)) / 2,
@@ -104,11 +106,12 @@ class Suspector:
         self._classes, codes = np.unique(truth, return_inverse=True)
         inputs = np.array(self._inputs(cases), dtype=object)
         folds = StratifiedKFold(min(FOLDS, int(np.bincount(codes).min())), shuffle=True, random_state=SEED)
-        out_of_fold = cross_val_predict(
-            self._new_model(len(cases)), inputs, codes, cv=folds, method="predict_proba"
-        )
+        with _one_thread():
+            out_of_fold = cross_val_predict(
+                self._new_model(len(cases)), inputs, codes, cv=folds, method="predict_proba"
+            )
+            self._model = self._new_model(len(cases)).fit(inputs, codes)
         self._thresholds = self._confident_thresholds(cases, out_of_fold)
-        self._model = self._new_model(len(cases)).fit(inputs, codes)
         self.labels_used = len(cases)
 
     def _confident_thresholds(self, cases: list[Case], chances: Floats) -> Floats:
@@ -162,19 +165,22 @@ def spread(suspicion: Floats, vectors: Any, n: int) -> NDArray[np.intp]:
 
     suspicion: shape (k,). vectors: matrix of k rows, or None: then simply the most suspicious. A group may
     have twice its even share; what is missing then is filled with the next most suspicious. Without it one
-    blunder of the model in a hundred variants fills the whole run.
+    blunder of the model in a hundred variants fills the whole run. What is not half as suspicious as the n-th
+    is never taken for the sake of variety.
     """
     order = np.argsort(-suspicion, kind="stable")
     groups = min(int(np.sqrt(n)), len(order) // 4)
     if vectors is None or groups < 2 or n >= len(order):
         return order[:n]
     means = MiniBatchKMeans(groups, random_state=SEED, n_init=1, max_iter=20, batch_size=1_024)
-    group_of = means.fit_predict(vectors)
+    with _one_thread():
+        group_of = means.fit_predict(vectors)
     most = int(np.ceil(2 * n / groups))
     taken = np.zeros(groups, dtype=np.int64)
+    floor = suspicion[order[n - 1]] / 2
     chosen, left = [], []
     for place in order:
-        if taken[group_of[place]] < most:
+        if suspicion[place] >= floor and taken[group_of[place]] < most:
             taken[group_of[place]] += 1
             chosen.append(place)
         else:
@@ -207,6 +213,11 @@ class _Columns(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # untype
         """The columns; shape (len(rows), columns)."""
         dense = self._vectorizer.transform(rows)[:, self._kept].toarray()
         return np.asarray(dense, dtype=np.float64)
+
+
+def _one_thread() -> threadpool_limits:
+    """Where other processes use the cores, threads that wait for each other took fifty times as long."""
+    return threadpool_limits(limits=1)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

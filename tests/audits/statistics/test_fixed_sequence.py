@@ -15,7 +15,7 @@ from opsportal.audits.statistics.fixed_sequence import (
     labels_needed,
 )
 
-REPEATS = 300
+REPEATS = 200
 # So that precision is 0.899 from the threshold 0.35 on and wherever it is lower.
 MIDDLE = (0.899 * 0.65 - 0.97 * 0.4) / 0.25
 PRECISION = Promise("precision", 0.9, above=True)
