@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from opsportal.audits.statistics.intervals import equivalent_size, normal_quantile
 
@@ -43,8 +43,8 @@ def rate(
 
     frames: ints ≥ labelled; labelled: ints ≥ 0; hits: ints, 0–labelled. The interval holds every rate that a
     score test with the finite population correction does not reject, the strata's rates being those most
-    likely under it. With one stratum it is Wilson's. No hit at all: the exact one-sided upper bound; nothing
-    else: the lower one. Labels of the whole frame: no uncertainty.
+    likely under it. With one stratum it is Wilson's; with several, t stands for z. No hit at all: the exact
+    one-sided upper bound; nothing else: the lower one. Labels of the whole frame: no uncertainty.
 
     Cochran, Sampling Techniques, 1977, §5.3 and §5.10; Miettinen & Nurminen, Statistics in Medicine 4, 1985;
     Martín Andrés & Álvarez Hernández, Statistical Methods in Medical Research 20, 2011 (linear combinations).
@@ -66,7 +66,7 @@ def rate(
         return Estimated(
             value=1.0, low=low, high=1.0, kind="lower", n=n, n_effective=_clean_size(1 - low, total)
         )
-    low, high = _score_bounds(sizes, counts, found, normal_quantile(confidence))
+    low, high = _score_bounds(sizes, counts, found, confidence)
     return Estimated(
         value=value,
         low=low,
@@ -146,7 +146,8 @@ def none_found(frames: ArrayLike, labelled: ArrayLike, *, confidence: float = 0.
             low, high = np.where(dear, low, middle), np.where(dear, middle, high)
         return np.asarray((low + high) / 2)
 
-    if float(costs(room).sum()) <= budget:
+    # C(6, 3) = 20 costs exactly what 95 % allow, but for the last digit.
+    if float(costs(room).sum()) <= budget + 1e-9:
         return float(room.sum() / sizes.sum())
     # Prices of a hit in logarithms: from one nobody would pay to one that fills every stratum.
     price = optimize.brentq(
@@ -179,10 +180,21 @@ def _bounds(sizes: Floats, counts: Floats, found: Floats, confidence: float) -> 
         return 0.0, none_found(sizes, counts, confidence=one_sided)
     if bool((found == counts).all()):
         return 1 - none_found(sizes, counts, confidence=one_sided), 1.0
-    return _score_bounds(sizes, counts, found, normal_quantile(confidence))
+    return _score_bounds(sizes, counts, found, confidence)
 
 
-def _score_bounds(sizes: Floats, counts: Floats, found: Floats, z: float) -> tuple[float, float]:
+def _quantile(counts: Floats, confidence: float) -> float:
+    """How many standard errors an interval reaches: Wilson's z with one stratum; with several, since their
+    variances are estimated, Student's with labels − strata degrees of freedom (Korn & Graubard, Survey
+    Methodology 24, 1998), which are taken to be at least half of the labels.
+    """
+    if counts.size == 1:
+        return normal_quantile(confidence)
+    labels = float(counts.sum())
+    return float(stats.t.ppf(0.5 + confidence / 2, max(labels - counts.size, labels / 2)))
+
+
+def _score_bounds(sizes: Floats, counts: Floats, found: Floats, confidence: float) -> tuple[float, float]:
     """Where the score statistic is z² on both sides of the estimate; some hits, not all.
 
     A rate P = Σ W_h p_h is reached most likely by the p_h with k/p − (m − k)/(1 − p) = λ W_h, so λ leads
@@ -190,6 +202,7 @@ def _score_bounds(sizes: Floats, counts: Floats, found: Floats, z: float) -> tup
     population correction 1 / (1 − m/N), and lose one item for each estimated rate but the one that is asked
     for (with one stratum none), as in s² = … / (m − 1).
     """
+    z = _quantile(counts, confidence)
     weights = sizes / sizes.sum()
     seen = np.minimum(counts / sizes, 1 - 1e-12)
     effective = np.maximum(counts - 1 + weights, 0.5) / (1 - seen)
@@ -197,6 +210,7 @@ def _score_bounds(sizes: Floats, counts: Floats, found: Floats, z: float) -> tup
     value = float(weights @ (found / counts))
 
     def at(levels: Floats) -> tuple[Floats, Floats]:
+        """The rates that the levels lead to, and by how much each is rejected (negative: it is not)."""
         slope = levels[:, None] * weights
         total = effective + slope
         root = np.sqrt(np.maximum(total * total - 4 * slope * hits, 0.0))
@@ -206,7 +220,9 @@ def _score_bounds(sizes: Floats, counts: Floats, found: Floats, z: float) -> tup
         rates = np.clip(rates, 0.0, 1.0)
         reached = rates @ weights
         variance = (rates * (1 - rates) / effective) @ (weights * weights)
-        return reached, (reached - value) ** 2 - z * z * variance
+        away = np.abs(reached - value)
+        # Where every stratum has only hits or none, the first levels lead nowhere, and nothing varies.
+        return reached, np.where(away > 1e-13, away**2 - z * z * variance, -1.0)
 
     signs = np.array([1.0, -1.0])
     far = np.full(2, float(effective.sum()))
