@@ -121,7 +121,10 @@ class PolicyForm(forms.Form):
     )
 
     sizing = forms.ChoiceField(
-        label="How many", choices=Sizing.choices, initial=Sizing.WIDTH, widget=forms.RadioSelect
+        label="What the number follows from",
+        choices=Sizing.choices,
+        initial=Sizing.WIDTH,
+        widget=forms.RadioSelect,
     )
     rate = _percent("Share in percent", initial=2, help_text="From 1 to 5 % of the predictions.")
     size = forms.IntegerField(

@@ -250,11 +250,12 @@ def _strata_notes(policy: Policy, n: int) -> list[str]:
     strata = observed_strata(policy, version, dimensions)
     if strata > STRATA_MAX:
         return [f"The newest predictions fall into more than {STRATA_MAX} strata; that many cannot be drawn."]
-    if not strata:
+    if strata < 2:
         return []
-    parts = "one stratum" if strata == 1 else f"{strata:,} strata"
     each = planning.count(max(1, n // strata), "item")
-    return [f"The newest predictions fall into {parts}: about {each} each, if they were spread evenly."]
+    return [
+        f"The newest predictions fall into {strata:,} strata: about {each} each, if they were spread evenly."
+    ]
 
 
 def _sizes(policy: Policy) -> dict[str, Any]:
