@@ -12,11 +12,11 @@ from opsportal.accounts.models import User
 from opsportal.accounts.permissions import Role
 from opsportal.audits.models import Item, Label, Review, Run
 from opsportal.audits.services import reviewing
+from tests.asking import Api, paths, problem
 from tests.audits.making import LABELS, make_items, make_run
 from tests.audits.test_reviewing import NO, YES, expire
 from tests.audits.test_reviewing import take as claim_for
 from tests.conftest import make_person
-from tests.overrides.asking import Api, paths, problem
 
 pytestmark = pytest.mark.django_db
 

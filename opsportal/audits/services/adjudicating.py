@@ -1,7 +1,7 @@
 """Decide between answers that differ: by an audit lead who has not labelled the item, with all in view."""
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from opsportal.accounts.models import User
@@ -24,22 +24,15 @@ def claim_dispute(*, actor: User, run: Run | None = None) -> Claim | None:
     themselves or passed over. Raises Forbidden.
     """
     _check(actor)
-    runs = Run.objects.filter(state=Run.State.OPEN, to_adjudicate__gt=0)
-    if run is not None:
-        runs = runs.filter(pk=run.pk)
-    waiting = Review.objects.filter(run=OuterRef("pk"), kind=_ADJUDICATION)
-    run_ids = list(
-        runs.filter(Exists(waiting.filter(state__in=[Review.State.OPEN, Review.State.LEASED])))
-        .order_by("pk")
-        .values_list("pk", flat=True)
-    )
+    disputed = Run.objects.filter(state=Run.State.OPEN, to_adjudicate__gt=0).order_by("pk")
+    runs = list(disputed if run is None else disputed.filter(pk=run.pk))
     with transaction.atomic():
         leasing.lock_person(actor.pk)
-        for review in leasing.held_by(actor.pk, _ADJUDICATION).filter(run__in=run_ids)[:1]:
+        for review in leasing.held_by(actor.pk, _ADJUDICATION).filter(run__in=runs)[:1]:
             leasing.renew(actor.pk, [leasing.token_of(review)])
             review.refresh_from_db(fields=["leased_until"])
             return leasing.claim_of(review)
-        taken = leasing.take_many(actor.pk, run_ids, _ADJUDICATION, 1)
+        taken = leasing.take_many(actor.pk, runs, _ADJUDICATION, 1)
     return leasing.claim_of(taken[0]) if taken else None
 
 

@@ -131,36 +131,44 @@ def take(person_id: int, run_id: int, kind: Review.Kind) -> int | None:
     """Lease the next open review of the run to the person, in one statement; its number, or None.
 
     Next by (priority, shuffle), from an index. Never an item that the person labelled, declined or
-    holds. On PostgreSQL rows that others are just taking are skipped, not waited for. Call lock_person
-    first, in the same transaction, and count what the person holds.
+    holds, and nothing for whoever holds two. On PostgreSQL rows that others are just taking are skipped,
+    not waited for. Call lock_person first, in the same transaction.
     """
-    nonce = new_nonce()
     postgres = connection.vendor == "postgresql"
     with connection.cursor() as cursor:
         cursor.execute(
             _TAKE_POSTGRES if postgres else _TAKE_SQLITE,
-            [person_id, nonce, run_id, kind, person_id, person_id, person_id],
+            [person_id, new_nonce(), person_id, kind, run_id, kind, person_id, person_id, person_id],
         )
         row = cursor.fetchone()
     return row[0] if row else None
 
 
-def take_many(person_id: int, run_ids: Sequence[int], kind: Review.Kind, most: int) -> list[Review]:
+def take_many(person_id: int, runs: Sequence[Run], kind: Review.Kind, most: int) -> list[Review]:
     """Lease up to `most` reviews of these runs, worked off in their order; with items and runs.
 
-    What has expired is looked for only when nothing is open.
+    What has expired is looked for only when nothing is open. Nothing for whoever holds two.
     """
-    taken = _take_in_order(person_id, run_ids, kind, most)
-    if not taken and run_ids and reopen_expired(run_ids):
-        taken = _take_in_order(person_id, run_ids, kind, most)
-    rows = Review.objects.select_related("item", "run").in_bulk(taken) if taken else {}
-    return [rows[pk] for pk in taken]
+    taken = _take_in_order(person_id, runs, kind, most)
+    if not taken and runs and has_room(person_id, kind) and reopen_expired([run.pk for run in runs]):
+        taken = _take_in_order(person_id, runs, kind, most)
+    reviews = Review.objects.select_related("item").in_bulk(taken) if taken else {}
+    by_pk = {run.pk: run for run in runs}
+    for review in reviews.values():
+        review.run = review.item.run = by_pk[review.run_id]
+    return [reviews[pk] for pk in taken]
 
 
-def _take_in_order(person_id: int, run_ids: Sequence[int], kind: Review.Kind, most: int) -> list[int]:
+def has_room(person_id: int, kind: Review.Kind) -> bool:
+    """Whether the person holds fewer reviews of this kind than two."""
+    held = Review.objects.filter(holder=person_id, state=Review.State.LEASED, kind=kind)
+    return held.count() < HELD_MOST
+
+
+def _take_in_order(person_id: int, runs: Sequence[Run], kind: Review.Kind, most: int) -> list[int]:
     taken: list[int] = []
-    for run_id in run_ids:
-        while len(taken) < most and (pk := take(person_id, run_id, kind)):
+    for run in runs:
+        while len(taken) < most and (pk := take(person_id, run.pk, kind)):
             taken.append(pk)
     return taken
 
@@ -294,7 +302,10 @@ def _encode(raw: bytes) -> str:
 _TAKE = """
 UPDATE audits_review
 SET state = 'leased', holder_id = %s, token = %s, leased_at = {now}, leased_until = {later}
-WHERE state = 'open' AND id = (
+WHERE state = 'open' AND {most} > (
+  SELECT COUNT(*) FROM audits_review AS held
+  WHERE held.holder_id = %s AND held.state = 'leased' AND held.kind = %s
+) AND id = (
   SELECT next.id FROM audits_review AS next
   WHERE next.run_id = %s AND next.kind = %s AND next.state = 'open'
     AND NOT EXISTS (
@@ -313,9 +324,11 @@ _TAKE_POSTGRES = _TAKE.format(
     now="STATEMENT_TIMESTAMP()",
     later=f"STATEMENT_TIMESTAMP() + INTERVAL '{_SECONDS} seconds'",
     skipping=" FOR UPDATE OF next SKIP LOCKED",
+    most=HELD_MOST,
 )
 _TAKE_SQLITE = _TAKE.format(
     now="STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
     later=f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', '+{_SECONDS} seconds')",
     skipping="",
+    most=HELD_MOST,
 )

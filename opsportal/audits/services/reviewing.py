@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Case, Exists, OuterRef, QuerySet, Value, When
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from opsportal.accounts.models import User
@@ -28,7 +28,6 @@ __all__ = [
     "answer",
     "claim",
     "held",
-    "open_runs",
     "recent",
     "release",
     "renew",
@@ -57,13 +56,12 @@ def claim(*, actor: User, run: Run | None = None, count: int = 1) -> list[Claim]
     _check(actor)
     if run is not None:
         _check_run(actor, run)
+    runs = [run] if run else open_runs(actor)
     with transaction.atomic():
         leasing.lock_person(actor.pk)
-        room = HELD_MOST - leasing.held_by(actor.pk, _LABEL).count()
-        if room <= 0:
+        taken = leasing.take_many(actor.pk, runs, _LABEL, count)
+        if not taken and not leasing.has_room(actor.pk, _LABEL):
             return _held_again(actor, run, count)
-        runs = [run.pk] if run else list(open_runs(actor).values_list("pk", flat=True))
-        taken = leasing.take_many(actor.pk, runs, _LABEL, min(count, room))
     return [leasing.claim_of(review) for review in taken]
 
 
@@ -195,27 +193,10 @@ def undo(*, actor: User, label_id: int) -> Claim:
     return leasing.claim_of(review)
 
 
-def open_runs(actor: User) -> "QuerySet[Run]":
-    """Open runs that this person reviews and that have a review which is open or may have expired.
-
-    In the order in which they are worked off: by kind, then oldest first.
-    """
-    waiting = Review.objects.filter(run=OuterRef("pk"), kind=_LABEL)
-    return (
-        reviewed_by(actor)
-        .filter(
-            Exists(waiting.filter(state=Review.State.OPEN))
-            | Exists(waiting.filter(state=Review.State.LEASED, leased_until__lt=Now()))
-        )
-        .annotate(place=Case(*(When(kind=kind, then=Value(n)) for n, kind in enumerate(_ORDER))))
-        .order_by("place", "pk")
-    )
-
-
-def reviewed_by(actor: User) -> "QuerySet[Run]":
-    """Open runs whose reviewers include this person, or are everybody."""
-    named = Run.reviewers.through.objects.filter(run=OuterRef("pk"))
-    return Run.objects.filter(Exists(named.filter(user=actor.pk)) | ~Exists(named), state=Run.State.OPEN)
+def open_runs(actor: User) -> list[Run]:
+    """Open runs that this person reviews, in the order in which they are worked off: by kind, then age."""
+    runs = Run.objects.filter(Q(reviewers=None) | Q(reviewers=actor.pk), state=Run.State.OPEN)
+    return sorted(runs.order_by("pk"), key=lambda run: _ORDER.index(Run.Kind(run.kind)))
 
 
 # -- Pieces ---------------------------------------------------------------------------------
@@ -291,11 +272,12 @@ def _check(actor: User) -> None:
 
 
 def _check_run(actor: User, run: Run) -> None:
-    if reviewed_by(actor).filter(pk=run.pk).exists():
-        return
-    if Run.objects.filter(pk=run.pk).exclude(state=Run.State.OPEN).exists():
+    asked = Q(reviewers=None) | Q(reviewers=actor.pk)
+    state = Run.objects.filter(asked, pk=run.pk).values_list("state", flat=True).first()
+    if state is None:
+        raise NotFound("There is no such run for you to review.")
+    if state != Run.State.OPEN:
         raise Conflict(f"“{run.title}” is not open.", code="not_open")
-    raise NotFound("There is no such run for you to review.")
 
 
 def check_undo(label: Label, own: "QuerySet[Label]") -> None:
