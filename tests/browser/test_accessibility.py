@@ -21,13 +21,21 @@ _STAND_STILL = """() => {
   still.replaceSync("*, *::before, *::after { transition: none !important; }");
   document.adoptedStyleSheets.push(still);
 }"""
-# Dark differs from light in its colours only.
+# Dark differs from light in its colours only; a phone has the colours of the large screen, but for its bars.
 _FIND_BARRIERS = """async (theme) => {
   await new Promise(requestAnimationFrame);
-  const colours = { runOnly: ["color-contrast", "link-in-text-block"] };
+  const colours = ["color-contrast", "link-in-text-block"];
   const options = { resultTypes: ["violations"], preload: false };
-  const { violations } = await axe.run({ ...options, ...(theme === "dark" ? colours : {}) });
-  return violations.flatMap(({ id, nodes }) => nodes.map((node) => (
+  const others = Object.fromEntries(colours.map((rule) => [rule, { enabled: false }]));
+  const bars = [...document.querySelectorAll(".rail, .subnav")];
+  const asked = {
+    light: [[document, options]],
+    dark: [[document, { ...options, runOnly: colours }]],
+    phone: [[document, { ...options, rules: others }], [bars, { ...options, runOnly: colours }]],
+  }[theme].filter(([where]) => where.length !== 0);
+  const found = [];
+  for (const [where, how] of asked) found.push(...(await axe.run(where, how)).violations);
+  return found.flatMap(({ id, nodes }) => nodes.map((node) => (
     `${id}: ${node.target.join(" ")} | ${node.html.slice(0, 160)} | ${node.failureSummary.slice(0, 240)}`
   )));
 }"""
@@ -241,8 +249,33 @@ STOPS = [
     Stop("letter", "ana", "/explain/titanic-867/letter/", fill_in_letter),
     Stop("side by side", "ana", "/explain/?model=titanic&version=2026.2", put_side_by_side),
     Stop("side by side, which version", "ana", "/explain/?model=titanic", click_together),
+    Stop("prediction of a text", "ana", "/explain/review-058-01/", wait_for_reasons),
+    Stop("audits", "lena", "/audits/"),
+    Stop("audits, of a viewer's eyes", "vera", "/audits/"),
+    Stop("run, open", "lena", "/audits/runs/{open_run}/"),
+    Stop("run, closed", "lena", "/audits/runs/{closed_run}/"),
+    Stop("run, people", "lena", "/audits/runs/{closed_run}/people/"),
+    Stop("run, items", "lena", "/audits/runs/{closed_run}/items/"),
+    Stop("runs, compared", "dana", "/audits/compare/"),
+    Stop("corrections", "dana", "/audits/corrections/"),
+    Stop("prediction, to send in", "ana", "/audits/refer/review-058-01/"),
+    Stop("policies", "otto", "/audits/policies/"),
+    Stop("policy", "lena", "/audits/policies/{policy}/"),
+    Stop("new policy", "lena", "/audits/policies/new/"),
+    Stop("policy, to change", "lena", "/audits/policies/{policy}/edit/"),
+    Stop("likely errors, to look for", "lena", "/audits/targeted/new/?run={closed_run}"),
+    Stop("rules", "otto", "/audits/rules/"),
+    Stop("rule, proven", "lena", "/audits/rules/{rule}/"),
+    Stop("rule, not proven", "lena", "/audits/rules/{weak_rule}/"),
+    Stop("rule, examples", "lena", "/audits/rules/{rule}/examples/"),
+    Stop("new rule", "lena", "/audits/rules/new/?model=reviews"),
+    Stop("rule, to change", "lena", "/audits/rules/{rule}/edit/"),
+    Stop("thresholds", "dana", "/audits/thresholds/"),
+    Stop("threshold", "lena", "/audits/thresholds/{threshold}/"),
+    Stop("new threshold", "lena", "/audits/thresholds/new/"),
     Stop("review", "otto", "/audits/review/"),
     Stop("decide", "lena", "/audits/review/decide/"),
+    Stop("activity, of audits", "lena", "/activity/?group=audits"),
     Stop("serving", "ana", "/serving/"),
     Stop("serving, to rebuild", "root", "/serving/", click("link", "Rebuild the store")),
     Stop("serving, rebuild refused", "root", "/serving/", refuse_rebuild),
@@ -264,6 +297,9 @@ NO_PAGES = {
     "audits-adjudicate-next",
     "audits-adjudicate-reveal",
     "audits-adjudicate-undo",
+    "audits-corrections-export",
+    "audits-policy-draw",
+    "audits-policy-pause",
     "audits-review-answer",
     "audits-review-anyway",
     "audits-review-next",
@@ -272,6 +308,22 @@ NO_PAGES = {
     "audits-review-reveal",
     "audits-review-skip",
     "audits-review-undo",
+    "audits-rule-apply",
+    "audits-rule-decide",
+    "audits-rule-preview",
+    "audits-rule-retire",
+    "audits-rule-revert",
+    "audits-run-cancel",
+    "audits-run-close",
+    "audits-run-export",
+    "audits-run-export-progress",
+    "audits-run-figures",
+    "audits-run-labels",
+    "audits-run-progress",
+    "audits-threshold-ask",
+    "audits-threshold-decide",
+    "audits-threshold-delivery",
+    "audits-threshold-undo",
     "explain-again",
     "explain-copied",
     "explain-progress",
@@ -315,7 +367,7 @@ def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str | N
 
 @pytest.fixture(scope="session")
 def states(portal: RunningDemo, signed_in: SignedIn) -> dict[str, int]:
-    """The numbers of a submission and an override in every state."""
+    """The numbers of a submission and an override in every state, and of the demo's audits."""
     ana = signed_in("ana")
     prefix = secrets.token_hex(4)
 
@@ -355,6 +407,16 @@ def states(portal: RunningDemo, signed_in: SignedIn) -> dict[str, int]:
         ):
             row = database.execute(f"SELECT id FROM overrides_{table} WHERE {where} ORDER BY id").fetchone()  # noqa: S608
             found[name] = row[0]
+        for name, table, where in (
+            ("open_run", "run", "period <> '' AND state = 'open'"),
+            ("closed_run", "run", "period <> '' AND state = 'closed' ORDER BY id DESC"),
+            ("policy", "policy", "1"),
+            ("rule", "rule", "title = 'Defects and repairs'"),
+            ("weak_rule", "rule", "title = 'Somebody has a problem'"),
+            ("threshold", "threshold", "1"),
+        ):
+            row = database.execute(f"SELECT id FROM audits_{table} WHERE {where}").fetchone()  # noqa: S608
+            found[name] = row[0]
     database.close()
     return found
 
@@ -376,9 +438,9 @@ def test_page__in_both_themes_and_sizes__has_no_barrier(
 
 
 def barriers(page: Page) -> list[str]:
-    """What axe finds and what sticks out, in both themes and sizes; dark colours on the large screen alone.
+    """What axe finds and what sticks out, in both themes and sizes; colours on the large screen alone.
 
-    A phone has the same ones, and they take axe as long as everything else together.
+    A phone has the same ones, and they take axe longer than everything else together.
     """
     page.evaluate(AXE_SCRIPT)
     page.evaluate(_STAND_STILL)
@@ -387,7 +449,8 @@ def barriers(page: Page) -> list[str]:
         page.set_viewport_size(size)
         for theme in THEMES if size is DESKTOP else THEMES[:1]:
             page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-            found += [f"{theme} {size['width']}: {text}" for text in page.evaluate(_FIND_BARRIERS, theme)]
+            asked = theme if size is DESKTOP else "phone"
+            found += [f"{theme} {size['width']}: {text}" for text in page.evaluate(_FIND_BARRIERS, asked)]
         found += [f"{size['width']}: {text}" for text in page.evaluate(_SIDEWAYS)]
     return found
 
@@ -401,6 +464,7 @@ def test_stops__cover_every_route_of_the_portal() -> None:
 
     numbers = dict.fromkeys(("block", "withdrawn", "boost", "opt_out", "draft", "checking"), 1)
     numbers |= dict.fromkeys(("waiting", "applied", "failed", "cancelled"), 1)
+    numbers |= dict.fromkeys(("open_run", "closed_run", "policy", "rule", "weak_rule", "threshold"), 1)
     seen = {
         resolve(stop.path.format_map(numbers).partition("?")[0]).url_name
         for stop in STOPS
