@@ -7,7 +7,7 @@ import time
 from opsportal.demo.processes import RUN, kill_group, remember_group
 
 # What loads so much that the pages would come seconds later if it started with them.
-_AFTER_THE_PAGES = ("explainer",)
+_AFTER_THE_PAGES = ("explainer", "auditor")
 
 # A program that cannot start is tried about once a second, not hundreds of times.
 _SETTLED_SECONDS = 3

@@ -52,11 +52,17 @@ def programs(port: int) -> dict[str, list[str]]:
             *(*celery, "beat", "--scheduler", "celery.beat:Scheduler", "--loglevel", "warning"),
             *("--pidfile", ""),
         ],
-        # One child, which keeps models in memory, for explanations and audits.
+        # One child, which keeps models in memory.
         "explainer": [
-            *(*celery, "worker", "--queues", "explain,audit", "--concurrency", "1", "--pool", "prefork"),
+            *(*celery, "worker", "--queues", "explain", "--concurrency", "1", "--pool", "prefork"),
             *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
             *("--hostname", "explainer@localhost"),
+        ],
+        # Apart, so that nobody's rule or sample waits for explanations.
+        "auditor": [
+            *(*celery, "worker", "--queues", "audit", "--concurrency", "1", "--pool", "prefork"),
+            *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
+            *("--hostname", "auditor@localhost"),
         ],
     }
 

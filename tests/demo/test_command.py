@@ -66,9 +66,10 @@ def test_programs__every_one_is_restarted(monkeypatch: pytest.MonkeyPatch, tmp_p
         "worker",
         "beat",
         "explainer",
+        "auditor",
     ]
-    assert configuration.count("autorestart = true") == 6
-    assert "programs = store,web,pusher,worker,beat,explainer" in configuration
+    assert configuration.count("autorestart = true") == 7
+    assert "programs = store,web,pusher,worker,beat,explainer,auditor" in configuration
 
 
 def test_programs__explainer__alone_serves_the_queue_of_those_who_load_models(
@@ -81,4 +82,7 @@ def test_programs__explainer__alone_serves_the_queue_of_those_who_load_models(
 
     serving = [name for name, command in programs.items() if "explain" in ",".join(command).split(",")]
     assert serving == ["explainer"]
+    assert [name for name, command in programs.items() if "audit" in ",".join(command).split(",")] == [
+        "auditor"
+    ]
     assert "prefork" in programs["explainer"]

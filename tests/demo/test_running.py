@@ -14,7 +14,7 @@ from tests.running import RunningDemo, copy_portal, load_demo, running_demo
 # On one worker, which loads the demo once for all of them.
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("demo")]
 
-PROGRAMS = ("store", "web", "pusher", "worker", "beat", "explainer")
+PROGRAMS = ("store", "web", "pusher", "worker", "beat", "explainer", "auditor")
 
 
 @pytest.fixture(scope="module")
