@@ -26,6 +26,7 @@ from opsportal.audits.models import (
 from opsportal.audits.services import adjudicating, closing, erasing, reviewing
 from opsportal.audits.tasks import tidy
 from opsportal.core import clock
+from opsportal.core.errors import Conflict
 from opsportal.events import outbox
 from opsportal.events.models import Event, OutboxMessage
 from opsportal.overrides.models import Kind
@@ -230,7 +231,7 @@ def test_answer__for_an_item_that_was_erased__is_refused(otto: User) -> None:
 
     opt_out("C-1")
 
-    with pytest.raises(reviewing.Conflict):
+    with pytest.raises(Conflict):
         reviewing.answer(actor=otto, token=claim.token, value="survived")
     assert not Label.objects.exists()
 
@@ -275,7 +276,7 @@ def test_erase__while_people_answer__counters_stay_those_of_the_rows(otto: User,
             while claims := reviewing.claim(actor=person, run=run):
                 try:
                     reviewing.answer(actor=person, token=claims[0].token, value="survived")
-                except reviewing.Conflict:
+                except Conflict:
                     continue
 
         return label
