@@ -25,25 +25,25 @@ def tick() -> None:
 @shared_task(name="audits.draw", time_limit=DRAW_SECONDS, soft_time_limit=DRAW_SECONDS)
 def draw(key: str) -> None:
     """Draw a run, or take the next step of it."""
-    from opsportal.audits import drawing  # noqa: PLC0415  loads pyarrow
+    from opsportal.audits.drawing import steps  # noqa: PLC0415  loads pyarrow
 
-    outbox.deliver("audits.draw", key, lambda: drawing.draw(int(key)))
+    outbox.deliver("audits.draw", key, lambda: steps.draw(int(key)))
 
 
 @shared_task(name="audits.count_file", time_limit=DRAW_SECONDS, soft_time_limit=DRAW_SECONDS)
 def count_file(key: str) -> None:
     """Count one of the files that a run is drawn from."""
-    from opsportal.audits import drawing  # noqa: PLC0415  loads pyarrow
+    from opsportal.audits.drawing import steps  # noqa: PLC0415  loads pyarrow
 
-    outbox.deliver("audits.count_file", key, lambda: drawing.count_file(int(key)))
+    outbox.deliver("audits.count_file", key, lambda: steps.count_file(int(key)))
 
 
 @shared_task(name="audits.draw_file", time_limit=DRAW_SECONDS, soft_time_limit=DRAW_SECONDS)
 def draw_file(key: str) -> None:
     """Choose the candidates of one of these files."""
-    from opsportal.audits import drawing  # noqa: PLC0415  loads pyarrow
+    from opsportal.audits.drawing import steps  # noqa: PLC0415  loads pyarrow
 
-    outbox.deliver("audits.draw_file", key, lambda: drawing.draw_file(int(key)))
+    outbox.deliver("audits.draw_file", key, lambda: steps.draw_file(int(key)))
 
 
 @shared_task(name="audits.sweep")

@@ -314,14 +314,14 @@ def test_draw__too_many_strata__fails_with_a_sentence() -> None:
 
 
 def test_draw__repeated__changes_nothing() -> None:
-    from opsportal.audits import drawing
+    from opsportal.audits.drawing import steps
 
     version = make_version()
     log_predictions(version, 100)
     run = drawn(make_policy(version.model, sizing="size", size=10))
     before = contents(run)
 
-    drawing.draw(run.pk)
+    steps.draw(run.pk)
 
     assert contents(run) == before
     assert Event.objects.filter(verb="run.opened").count() == 1

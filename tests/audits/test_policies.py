@@ -45,6 +45,7 @@ def test_create__audit_lead__writes_it_with_its_event(lena: User) -> None:
     assert (policy.name, policy.active, policy.rate) == ("weekly-audit", True, 0.02)
     assert list(policy.reviewers.all()) == [lena]
     event = Event.objects.get(verb="policy.created")
+    assert event.after is not None
     assert event.after["labels"] == ["survived", "did not survive"]
     assert create(lena, version).name == "weekly-audit-2"
 
@@ -189,6 +190,8 @@ def test_change__other_words__are_written_down_once(lena: User) -> None:
 
     assert (changed.title, changed.rate, changed.size, changed.name) == ("Other", None, 40, "weekly-audit")
     event = Event.objects.get(verb="policy.changed")
+    assert event.before is not None
+    assert event.after is not None
     assert (event.before["rate"], event.after["size"]) == (0.02, 40)
 
 
