@@ -31,7 +31,7 @@ PASSWORD = "correct horse battery staple"
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what this machine or this part of the suite cannot run, with the reason.
 
-    What asks no database has been run in the SQLite part.
+    What asks no database, or nothing in which databases differ, has been run in the SQLite part.
     """
     if connection.vendor == "postgresql":
         elsewhere = [item for item in items if not _asks_the_database(item)]
@@ -46,6 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _asks_the_database(item: pytest.Item) -> bool:
+    if item.get_closest_marker("any_database"):
+        return False
     fixtures: list[str] = getattr(item, "fixturenames", [])
     return item.get_closest_marker("django_db") is not None or not {"db", "transactional_db"}.isdisjoint(
         fixtures
