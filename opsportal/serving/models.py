@@ -25,7 +25,7 @@ class Projection(models.Model):
     heartbeat_at = models.DateTimeField(null=True)
     products = models.PositiveIntegerField(default=0)
     customers = models.PositiveIntegerField(default=0)
-    thresholds = models.PositiveIntegerField(default=0)
+    thresholds = models.PositiveIntegerField(default=0, db_default=0)
     digest = models.CharField(max_length=32, blank=True)
     lease_token = models.CharField(max_length=32, blank=True)
     leased_until = models.DateTimeField(null=True)

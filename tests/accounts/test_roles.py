@@ -11,7 +11,7 @@ from opsportal.accounts.permissions import CAPABILITIES
 from opsportal.core.errors import Conflict, Forbidden, Invalid, NotFound
 from opsportal.events.models import Event
 
-A, M, P, O, C, L, D, V, R = (
+A, M, P, T, C, L, D, V, R = (
     Role.AGENT,
     Role.ACCOUNT_MANAGER,
     Role.PRIVACY_OFFICER,
@@ -33,14 +33,14 @@ TABLE = {
     "optouts.write": {A, P, R},
     "optouts.withdraw": {P, R},
     "overrides.approve": {L},
-    "predictions.view": {A, M, P, O, C, D, R},
+    "predictions.view": {A, M, P, T, C, D, R},
     "predictions.write": {D, R},
     "audits.view": EVERYBODY,
-    "audits.label": {O, C},
+    "audits.label": {T, C},
     "audits.lead": {C},
     "audits.approve": {L},
     "audits.export": {C, D, R},
-    "audits.refer": {A, P, O, C, R},
+    "audits.refer": {A, P, T, C, R},
     "models.view": EVERYBODY,
     "models.write": {D, R},
     "serving.view": EVERYBODY,

@@ -64,7 +64,9 @@ def test_draw__worker_killed__another_begins_again_and_there_is_one_whole_run(
     log_predictions(version, 200)
     rows = [{"prediction_id": f"p-{n:05}", "predicted_at": WEEK_BEGINS, "score": n / 200} for n in range(200)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
-    files: dict[str, Any] = {"source": "files", "files": "*.parquet", "version": version} if source == "files" else {}
+    files: dict[str, Any] = (
+        {"source": "files", "files": "*.parquet", "version": version} if source == "files" else {}
+    )
     policy = make_policy(version.model, sizing="size", size=20, **files)
     run = start_run(actor=None, policy=policy, starts_at=WEEK_BEGINS, ends_at=WEEK_ENDS)
     Run.objects.filter(pk=run.pk).update(seed=SEED)
