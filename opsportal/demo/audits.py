@@ -124,6 +124,7 @@ class _Audits:
         run = self._drawn(policy, week)
         self._label(run, self._reviewers)
         self._decide(run)
+        _pace(run)
         run = closing.close_run(actor=self._lena, run=run)
         _work()
         _date(run)
@@ -137,6 +138,7 @@ class _Audits:
         chosen = sorted(differing, key=lambda item: item.prediction_id)[:DISPUTES]
         Review.objects.filter(item__in=chosen).update(priority=-1)
         self._label(run, self._reviewers[1:], most=LABELLED_BEFORE)
+        _pace(run)
         _date(run)
 
     def _drawn(self, policy: Policy, week: Span) -> Run:
@@ -223,16 +225,24 @@ def _work() -> None:
         pass
 
 
-def _date(run: Run) -> None:
-    """Put a run into the week after the one that it is about, at the pace at which people work."""
-    drawn = run.ends_at or clock.now()
-    labels = list(Label.objects.filter(run=run).order_by("pk"))
-    at, low, high = drawn + timedelta(hours=9), *_SECONDS
+def _pace(run: Run) -> None:
+    """Let the labels have taken as long as people take for a sentence."""
+    low, high = _SECONDS
+    labels = list(Label.objects.filter(run=run))
     for label in labels:
         label.seconds = low + _chance("seconds", str(label.item_id)) % 1000 / 1000 * (high - low)
+    Label.objects.bulk_update(labels, ["seconds"], batch_size=200)
+
+
+def _date(run: Run) -> None:
+    """Put a run into the week after the one that it is about."""
+    drawn = run.ends_at or clock.now()
+    labels = list(Label.objects.filter(run=run).order_by("pk"))
+    at = drawn + timedelta(hours=9)
+    for label in labels:
         at += timedelta(seconds=label.seconds)
         label.at = min(at, clock.now())
-    Label.objects.bulk_update(labels, ["seconds", "at"], batch_size=200)
+    Label.objects.bulk_update(labels, ["at"], batch_size=200)
     Item.objects.filter(run=run, settled_at__isnull=False).update(settled_at=at)
     times: dict[str, datetime] = {"created_at": drawn, "drawn_at": drawn}
     if run.state == Run.State.CLOSED:

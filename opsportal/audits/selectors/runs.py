@@ -11,6 +11,7 @@ from opsportal.accounts.models import User
 from opsportal.audits import planning
 from opsportal.audits.models import Estimate, Item, Label, Policy, Review, Run, Stratum, Stream
 from opsportal.audits.selectors.labels import titles_of
+from opsportal.audits.selectors.queue import passed_over
 from opsportal.core.errors import NotFound
 from opsportal.core.pagination import Page, keyset_page
 from opsportal.predictions.models import Prediction
@@ -83,7 +84,10 @@ class Remainder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far the labelling is. needed: labels for the promise; more: how many are missing, in words."""
+    """How far the labelling is. needed: labels for the promise; more: how many are missing, in words.
+
+    passed_over: items that everybody who may label them has declined; None for those who do not lead.
+    """
 
     settled: int
     items: int
@@ -94,6 +98,7 @@ class Progress:
     disputed: int
     workers: list[Worker]
     remainder: Remainder
+    passed_over: int | None
 
     @property
     def second_words(self) -> str:
@@ -111,15 +116,17 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How the sample was drawn, in words and by stratum."""
+    """How the items were chosen, in words and by stratum. unusable: why predictions were, with how many."""
 
     why: str
     strata: list[StratumPlan]
     allocation: str
+    sentences: list[str]
+    unusable: list[tuple[str, int]]
 
 
 def progress_of(run: Run, *, user: User) -> Progress:
-    """How far an open run is, without a word on errors. Seven queries, whatever the number of items.
+    """How far an open run is, without a word on errors. Nine queries at most, whatever the number of items.
 
     Who has done how much is shown to audit leads; everybody else sees only themselves.
     """
@@ -149,6 +156,7 @@ def progress_of(run: Run, *, user: User) -> Progress:
         disputed=rest.disputed,
         workers=workers,
         remainder=rest,
+        passed_over=passed_over(run).count() if user.can("audits.lead") else None,
     )
 
 
@@ -221,7 +229,13 @@ def plan_view(run: Run) -> Plan:
     if plan.get("sizing") and run.frame:
         why = planning.planned_size(plan, run.frame).why
     allocation = dict(Policy._meta.get_field("allocation").flatchoices).get(plan.get("allocation"), "")
-    return Plan(why=why, strata=strata, allocation=str(allocation))
+    return Plan(
+        why=why,
+        strata=strata,
+        allocation=str(allocation),
+        sentences=plan.get("words", []),
+        unusable=sorted(plan.get("unusable", {}).items()),
+    )
 
 
 # -- Items ----------------------------------------------------------------------------------

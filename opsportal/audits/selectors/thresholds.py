@@ -204,9 +204,14 @@ def current_threshold(version: ModelVersion) -> float | None:
 # -- The list --------------------------------------------------------------------------------------
 
 
-def threshold_rows(*, run: Run | None = None) -> list[ThresholdRow]:
-    """The newest thresholds, SHOWN at most, those published first; two queries."""
+def threshold_rows(*, run: Run | None = None, current: bool = False) -> list[ThresholdRow]:
+    """The newest thresholds, SHOWN at most, those published first; two queries.
+
+    current: only those that are published, or wait to be.
+    """
     found = Threshold.objects.select_related("version__model", "run", "author").order_by("-id")
+    if current:
+        found = found.filter(state__in=[State.PUBLISHED, State.WAITING])
     rows = list((found.filter(run=run) if run else found)[:SHOWN])
     runs = _runs_of(rows)
     rows.sort(key=lambda row: (row.state != State.PUBLISHED, row.state != State.WAITING, -row.pk))

@@ -241,10 +241,21 @@ def _store(
         value=value,
         note=note,
         blind=review.run.blind,
-        # Nobody knows when a lease that others took since had begun: it was ten minutes long.
-        seconds=max((now - (review.leased_at or now - LEASE)).total_seconds(), 0.0),
+        seconds=_seconds(actor, review, now),
         at=now,
     )
+
+
+def _seconds(actor: User, review: Review, now: datetime) -> float:
+    """How long the person had the item before them: the next one is leased while they look at this one.
+
+    Of a lease that others took since, nobody knows when it began: it was ten minutes long.
+    """
+    begun = review.leased_at or now - LEASE
+    before = (
+        Label.objects.filter(person=actor, at__gt=begun).order_by("-at").values_list("at", flat=True).first()
+    )
+    return max((now - (before or begun)).total_seconds(), 0.0)
 
 
 def _standing(answers: list[Label]) -> list[Label]:

@@ -22,6 +22,7 @@ from opsportal.audits.selectors.results import (
     results_of,
     results_view,
 )
+from opsportal.audits.selectors.thresholds import ThresholdRow, threshold_rows
 from opsportal.audits.selectors.waiting import Waiting, waiting_on
 from opsportal.audits.services import closing
 from opsportal.audits.services.exports import PARQUET, is_fit
@@ -36,6 +37,8 @@ class OverviewPage:
     waiting: Waiting
     cards: list[trends.ModelCard]
     newest: list[Run]
+    # Those that rankers read, and those that wait to be.
+    thresholds: list[ThresholdRow]
     badges: dict[str, str]
     may_lead: bool
 
@@ -102,6 +105,7 @@ def overview(request: Request) -> HttpResponse:
         waiting=waiting_on(request.user),
         cards=trends.model_cards(),
         newest=trends.newest_runs(),
+        thresholds=threshold_rows(current=True),
         badges=runs.BADGES,
         may_lead=request.user.can("audits.lead"),
     )
