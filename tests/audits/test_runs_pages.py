@@ -9,7 +9,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from opsportal.accounts.models import User
-from opsportal.audits.models import Item, Review, Run, Stream
+from opsportal.audits.models import Decline, Item, Review, Run, Stream
 from opsportal.audits.selectors.comparing import difference_of
 from opsportal.audits.selectors.plotting import interval_text, scale_of, value_text
 from opsportal.audits.selectors.runs import progress_of
@@ -143,6 +143,31 @@ def test_open_run__second_looks_and_disputes__are_counted(lena: User, otto: User
 
     assert (progress.second_looks, progress.disputed) == (2, 1)
     assert progress.second_words == "2, 1 for an audit lead"
+
+
+def test_open_run__item_that_everybody_declined__is_told_to_leads_alone(
+    client_for: SignIn, lena: User, otto: User
+) -> None:
+    run = make_run()
+    item, _other = make_items(run, 2)
+    for person in (lena, otto):
+        Decline.objects.create(item=item, person=person, reason=Decline.Reason.SKILL, at=clock.now())
+
+    told = [words(client_for(person), f"/audits/runs/{run.pk}/") for person in (lena, otto)]
+
+    sentence = "1 item: nobody is left who may label it."
+    assert [sentence in page for page in told] == [True, False]
+
+
+def test_targeted_run__open__says_how_items_were_chosen(client_for: SignIn, ana: User) -> None:
+    run = make_run(
+        kind=Run.Kind.TARGETED, plan={"words": ["Of 90 predictions the 5 most suspicious were chosen."]}
+    )
+
+    page = words(client_for(ana), f"/audits/runs/{run.pk}/")
+
+    assert "How the items were chosen" in page
+    assert "Of 90 predictions the 5 most suspicious were chosen." in page
 
 
 def test_open_run__auditor__sees_only_own_work(client_for: SignIn, lena: User, otto: User) -> None:
