@@ -329,20 +329,6 @@ def test_answer__item_leased_ahead__is_timed_from_the_answer_before(anna: User) 
     assert 9 <= after.seconds < 60
 
 
-def test_answer__item_leased_ahead__is_timed_from_the_answer_before(anna: User) -> None:
-    run = make_run()
-    make_items(run, 2)
-    first, second = reviewing.claim(actor=anna, run=run, count=2)
-    Review.objects.update(leased_at=Now() - timedelta(seconds=300))
-    before = reviewing.answer(actor=anna, token=first.token, value=YES)
-    Label.objects.filter(pk=before.pk).update(at=Now() - timedelta(seconds=9))
-
-    after = reviewing.answer(actor=anna, token=second.token, value=YES)
-
-    assert before.seconds >= 300
-    assert 9 <= after.seconds < 60
-
-
 def test_answer__one_review__settled_with_seconds_by_the_databases_clock(anna: User) -> None:
     run = make_run()
     make_items(run, 1)
