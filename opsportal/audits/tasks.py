@@ -63,9 +63,9 @@ def export(key: str) -> None:
 @shared_task(name="audits.estimate")
 def estimate(key: str) -> None:
     """Compute the figures of a closed run."""
-    from opsportal.audits import estimating  # noqa: PLC0415  loads scipy and statsmodels
+    from opsportal.audits.estimating import results  # noqa: PLC0415  loads scipy and statsmodels
 
-    outbox.deliver("audits.estimate", key, lambda: estimating.estimate(int(key)))
+    outbox.deliver("audits.estimate", key, lambda: results.estimate(int(key)))
 
 
 @shared_task(name="audits.mine")

@@ -66,11 +66,11 @@ def replay() -> tuple[Run, "np.ndarray[tuple[int, int], np.dtype[np.float64]]"]:
 def test_estimate__eight_reviewers__finds_the_strict_and_the_lenient_one() -> None:
     import krippendorff
 
-    from opsportal.audits import estimating
+    from opsportal.audits.estimating.results import estimate
 
     run, matrix = replay()
 
-    estimating.estimate(run.pk)
+    estimate(run.pk)
 
     run.refresh_from_db()
     results = figures.decode(run.estimate.figures)

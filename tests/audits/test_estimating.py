@@ -57,9 +57,9 @@ def closed(run: Run) -> Run:
 
 def results_of(run: Run) -> Results:
     """What the worker stores about the closed run."""
-    from opsportal.audits import estimating
+    from opsportal.audits.estimating import results
 
-    estimating.estimate(closed(run).pk)
+    results.estimate(closed(run).pk)
     return figures.decode(Estimate.objects.get(run=run).figures)
 
 
@@ -151,13 +151,13 @@ def test_estimate__closed_run__corrects_and_sends_what_follows_once() -> None:
 
 
 def test_estimate__open_run__does_nothing() -> None:
-    from opsportal.audits import estimating
+    from opsportal.audits.estimating import results
 
     run = make_run()
     settle(make_items(run, 5), YES)
 
-    estimating.estimate(run.pk)
-    estimating.estimate(run.pk + 1)
+    results.estimate(run.pk)
+    results.estimate(run.pk + 1)
 
     assert not Estimate.objects.exists()
     assert not OutboxMessage.objects.exists()
@@ -521,7 +521,7 @@ def test_estimate__features_of_the_dictionary__become_segments() -> None:
 
 
 def test_estimate__any_number_of_items__asks_the_database_equally_often() -> None:
-    from opsportal.audits import estimating
+    from opsportal.audits.estimating import results
 
     counts = []
     for size in (5, 50):
@@ -529,7 +529,7 @@ def test_estimate__any_number_of_items__asks_the_database_equally_often() -> Non
         items = make_items(run, size)
         settle(items, YES)
         with CaptureQueriesContext(connection) as queries:
-            estimating.results_of(closed(run))
+            results.results_of(closed(run))
         counts.append(len(queries))
 
     assert counts[0] == counts[1]
