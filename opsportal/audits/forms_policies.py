@@ -156,7 +156,11 @@ class PolicyForm(forms.Form):
         help_text="Only where divided by the score: rising numbers with commas between them.",
     )
     allocation = forms.ChoiceField(
-        label="Spread", choices=Allocation.choices, initial=Allocation.PROPORTIONAL
+        label="Spread",
+        choices=Allocation.choices,
+        initial=Allocation.PROPORTIONAL,
+        help_text="More near the threshold helps to find a threshold; unless errors gather there, the error "
+        "rate is known less exactly than in proportion.",
     )
     core_share = _percent(
         "Spread evenly, in percent",
