@@ -421,7 +421,8 @@ document.addEventListener("keydown", (event) => {
   if (event.key === " " && free) {
     const context = place.querySelector("[data-context]");
     if (context) context.open = !context.open;
-  } else if (backspace) {
+  } else if (backspace || (event.key === "u" && free && jobs.length && !root.querySelector(".review-last [data-undo]"))) {
+    // The answer may still be on its way, so that there is no button for the letter yet.
     undo(root.dataset.takeBack);
   } else return;
   event.preventDefault();
