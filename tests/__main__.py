@@ -43,7 +43,7 @@ def main() -> int:
 
     if find_chromium() is None:
         skipped.append("browser tests: no Chromium found (Debian: apt-get install chromium)")
-    # The tests in a browser share one worker, which waits for pages half of the time.
+    # The tests in a browser share two workers, which wait for pages half of the time.
     if run_pytest("SQLite, embedded store, browser", "not postgres and not benchmark", more_workers=1):
         failed.append("SQLite")
 
