@@ -1,7 +1,6 @@
 """What the pages of rules show: suggestions with their evidence, rules with their state, a rule's life."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from opsportal.audits.conditions import parse
 from opsportal.audits.decisions import Decisions
@@ -10,6 +9,7 @@ from opsportal.audits.models import Application, Item, Rule, Run, Search, Stream
 from opsportal.audits.proof import bound_text
 from opsportal.audits.selectors.plotting import Scale, Shown, scale_of, show
 from opsportal.audits.selectors.rules import dictionary_of, label_choices
+from opsportal.core.components import Step
 from opsportal.core.errors import Conflict, PortalError
 from opsportal.predictions.dictionary import FeatureDictionary
 from opsportal.predictions.models import Model, Prediction
@@ -25,16 +25,6 @@ _BADGES: dict[str, tuple[str, str]] = {
     _State.REVERTING: ("publishing", "Being reverted"),
     _State.REVERTED: ("ended", "Reverted"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a stepper, as its component takes it."""
-
-    label: str
-    state: str
-    detail: str = ""
-    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Thresholds as their pages show them: the promise in words, the curve, the tests, the way to the store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 
 from django.db.models import Exists, OuterRef
 
@@ -18,6 +18,7 @@ from opsportal.audits.evidence import (
 )
 from opsportal.audits.models import Item, Run, Stream, Threshold
 from opsportal.core import clock
+from opsportal.core.components import Delivery, Entry, Step
 from opsportal.events.models import Event, Revision
 from opsportal.predictions.models import ModelVersion
 
@@ -47,39 +48,6 @@ VERB_ICONS = {
 }
 # Where the plot lies within its picture, in per cent.
 _LEFT, _WIDTH, _TOP, _HEIGHT = 11.0, 86.0, 6.0, 78.0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a stepper, as its component takes it."""
-
-    label: str
-    state: str
-    detail: str = ""
-    at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How far the newest revision has come. `finished`: nobody need ask again. announcement: for a reader."""
-
-    steps: list[Step]
-    finished: bool
-    warning: str
-    announcement: str
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a timeline, as its component takes it."""
-
-    kind: str
-    actor: str
-    text: str
-    at: datetime
-    detail: str = ""
-    url: str = ""
-    diff: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,6 @@ from opsportal.audits.selectors.rule_pages import (
     Example,
     Found,
     ListedRule,
-    Step,
     badge_of,
     examples_of,
     listed_rules,
@@ -39,6 +38,7 @@ from opsportal.audits.selectors.rule_pages import (
 )
 from opsportal.audits.selectors.rules import label_choices, rule_of, samples_of
 from opsportal.audits.services import applying, previewing, rules
+from opsportal.core.components import Step
 from opsportal.core.errors import Conflict, Forbidden, NotFound, PortalError
 from opsportal.core.http import Request
 from opsportal.events.models import Event

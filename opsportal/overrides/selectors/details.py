@@ -1,14 +1,15 @@
 """One override, or one submission, with everything its page tells about it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q, QuerySet
 
 from opsportal.client import engine
 from opsportal.core import clock
+from opsportal.core.components import Delivery, Entry, Step
 from opsportal.core.templatetags.ui import duration, percent
 from opsportal.events.models import Event, Revision
 from opsportal.events.selectors import timeline
@@ -38,40 +39,6 @@ SHOWN_OVERRIDES = 20
 # After so long without going live a page says why that may be.
 SLOW_AFTER = timedelta(seconds=10)
 DROPPED = "dropped"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a timeline, as its component takes it."""
-
-    kind: str
-    actor: str
-    text: str
-    at: datetime
-    detail: str
-    url: str = ""
-    diff: list[dict[str, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a stepper, as its component takes it."""
-
-    label: str
-    state: str
-    detail: str = ""
-    at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How far a revision has come. `finished`: nothing will change any more, so nobody need ask again."""
-
-    steps: list[Step]
-    finished: bool
-    # What to worry about, in a sentence; and what a screen reader should say now.
-    warning: str
-    announcement: str
 
 
 @dataclass(frozen=True, slots=True)

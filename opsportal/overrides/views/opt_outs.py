@@ -8,6 +8,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from opsportal.accounts.access import needs
+from opsportal.core.components import Delivery, Entry
 from opsportal.core.http import Request
 from opsportal.overrides import services
 from opsportal.overrides.forms import ChangeForm, CustomerForm
@@ -35,8 +36,8 @@ class OptOutPage:
     customer: str
     badge: Badge
     clock: str
-    delivery: details.Delivery
-    timeline: list[details.Entry]
+    delivery: Delivery
+    timeline: list[Entry]
     history: list[tuple[OptOut, Badge]]
     withdraw_form: ChangeForm | None
 

@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from opsportal.accounts.access import needs
+from opsportal.core.components import Delivery, Entry
 from opsportal.core.http import Request
 from opsportal.overrides.forms import ChangeForm
 from opsportal.overrides.models import Action, Block, Boost, Kind
@@ -28,10 +29,10 @@ class ProductRulePage:
     pages: KindPages
     row: Block | Boost
     badge: Badge
-    delivery: details.Delivery
+    delivery: Delivery
     rules: list[details.Rule]
     standing: details.Rule | None
-    timeline: list[details.Entry]
+    timeline: list[Entry]
     extend_form: ChangeForm | None
     withdraw_form: ChangeForm | None
     may_block: bool

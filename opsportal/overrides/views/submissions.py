@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh, HttpResponseStopPolling
 
 from opsportal.accounts.access import needs
+from opsportal.core.components import Delivery, Entry
 from opsportal.core.errors import Conflict, Invalid
 from opsportal.core.http import Request
 from opsportal.overrides import services
@@ -110,12 +111,12 @@ class SubmissionPage:
     may: May
     groups: list[details.TriageGroup]
     is_group_page: bool
-    delivery: details.Delivery
+    delivery: Delivery
     votes: list[Approval]
     made: list[Made]
     made_url: str
     undone_by: Submission | None
-    timeline: list[details.Entry]
+    timeline: list[Entry]
     edit_form: IntentForm | None
     decision_form: DecisionForm | None
 
