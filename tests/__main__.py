@@ -27,7 +27,7 @@ def run_pytest(title: str, marks: str, database_url: str = "", *, more_workers: 
         "-n",
         str((os.cpu_count() or 1) + more_workers),
         "--dist",
-        "loadgroup",
+        "loadscope",
         "-m",
         marks,
         *sys.argv[1:],

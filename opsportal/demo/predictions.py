@@ -139,8 +139,8 @@ def _registered(actor: User, model: DemoModel, trained: "Trained") -> ModelVersi
 
 def _want_explanations(version: ModelVersion) -> None:
     """Ask for what visitors look at first; the workers compute it once they run."""
-    for prediction in Prediction.objects.filter(version=version)[:_EXPLAINED]:
-        want_explanation(actor=None, prediction=prediction)
     for prediction in Prediction.objects.filter(version=version, words__word__in=("ayoub", "vestrom")):
         for method in Method:
             want_explanation(actor=None, prediction=prediction, method=method)
+    for prediction in Prediction.objects.filter(version=version)[:_EXPLAINED]:
+        want_explanation(actor=None, prediction=prediction)

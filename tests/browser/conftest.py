@@ -28,15 +28,10 @@ _ARGUMENTS = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in this folder, and keep it on two workers, each with one portal and one browser.
-
-    What axe judges takes as long as all the rest.
-    """
+    """Mark what lies in this folder; tests.conftest keeps it on two workers."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            group = "axe" if item.path.stem == "test_accessibility" else "browser"
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,7 @@ import pytest
 
 from tests.running import RunningDemo, copy_portal, load_demo, running_demo
 
-# On one worker, which loads the demo once for all of them.
-pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.faults
 
 PROGRAMS = ("store", "web", "pusher", "worker", "beat", "explainer", "auditor")
 
