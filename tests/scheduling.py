@@ -5,11 +5,12 @@ xdist's own groups change the IDs of tests, which pytest 9.2 no longer lets it; 
 
 from xdist.scheduler import LoadScopeScheduling
 
-# Beginnings of IDs → the group. What axe judges takes as long as all the rest in a browser.
+# Beginnings of IDs → the group. Two groups, so that few portals run at a time; what axe judges takes as
+# long as all the rest in a browser.
 _GROUPS = {
-    "tests/browser/test_accessibility.py": "axe",
-    "tests/browser/": "browser",
-    "tests/demo/test_running.py": "demo",
+    "tests/browser/test_accessibility.py": "pages",
+    "tests/browser/": "journeys",
+    "tests/demo/test_running.py": "pages",
 }
 
 

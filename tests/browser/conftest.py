@@ -15,7 +15,7 @@ from tests.running import RunningDemo, copy_portal, running_demo
 DESKTOP = ViewportSize(width=1440, height=900)
 PHONE = ViewportSize(width=390, height=844)
 # Generous: two cores serve a browser, a web server, workers and the other half of the suite.
-_PATIENCE_MS = 15_000
+_PATIENCE_MS = 60_000
 _ARGUMENTS = [
     "--no-sandbox",  # containers run as root
     "--disable-gpu",
