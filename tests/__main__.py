@@ -27,7 +27,7 @@ def run_pytest(title: str, marks: str, database_url: str = "", *, more_workers: 
         "-n",
         str((os.cpu_count() or 1) + more_workers),
         "--dist",
-        "loadscope",
+        "loadgroup",
         "-m",
         marks,
         *sys.argv[1:],
@@ -43,7 +43,7 @@ def main() -> int:
 
     if find_chromium() is None:
         skipped.append("browser tests: no Chromium found (Debian: apt-get install chromium)")
-    # The tests in a browser share two workers, which wait for pages half of the time.
+    # Tests in a browser wait for pages half of the time. Each worker has a portal of its own.
     if run_pytest("SQLite, embedded store, browser", "not postgres and not benchmark", more_workers=1):
         failed.append("SQLite")
 

@@ -6,7 +6,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,14 +24,8 @@ from opsportal.demo.store import server_command
 from opsportal.overrides.models import EVERYWHERE, Surface
 from tests.asking import Api, ApiOf
 from tests.browsers import find_chromium
-from tests.scheduling import PortalScheduling
 
 PASSWORD = "correct horse battery staple"
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PortalScheduling:
-    """Keep tests that share a portal on one worker."""
-    return PortalScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
