@@ -197,7 +197,7 @@ def _promise(run: Run, labelled: int) -> tuple[int, str]:
         else sample
     )
     more = max(0, needed - labelled)
-    promise = f"±{100 * width:.2g} points"
+    promise = planning.points(width)
     return needed, f"{more:,} more for {promise}" if more else f"{promise} is reached"
 
 
